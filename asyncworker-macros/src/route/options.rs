@@ -1,0 +1,140 @@
+//! The options an attribute may give, and what each of them takes.
+
+use super::{duration, queues::peel};
+use crate::errors::Errors;
+use crate::suggestion::nearest;
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Expr, ExprLit, ExprPath, ExprUnary, Lit, UnOp};
+
+pub(super) struct OptionKind {
+    pub(super) name: &'static str,
+    /// Set on the `Route` itself; the others on its `RouteOptions`.
+    pub(super) of_route: bool,
+    takes: Takes,
+}
+
+enum Takes {
+    Text { example: &'static str },
+    Count { at_most: u128 },
+    Duration,
+    Action,
+}
+
+const fn route(name: &'static str, example: &'static str) -> OptionKind {
+    OptionKind { name, of_route: true, takes: Takes::Text { example } }
+}
+
+const fn option(name: &'static str, takes: Takes) -> OptionKind {
+    OptionKind { name, of_route: false, takes }
+}
+
+/// In the order in which the builder is called.
+pub(super) const OPTIONS: [OptionKind; 11] = [
+    route("name", "settle orders"),
+    route("vhost", "/"),
+    route("connection", "here"),
+    option("bulk_size", Takes::Count { at_most: u128::MAX }),
+    option("bulk_flush_interval", Takes::Duration),
+    option("on_success", Takes::Action),
+    option("on_exception", Takes::Action),
+    option("on_decode_error", Takes::Action),
+    option("concurrency", Takes::Count { at_most: u128::MAX }),
+    option("timeout", Takes::Duration),
+    // AMQP's `basic.qos` counts in 16 bits.
+    option("prefetch", Takes::Count { at_most: u16::MAX as u128 }),
+];
+
+/// Where `name` stands in [`OPTIONS`].
+pub(super) fn position(name: &Ident) -> Option<usize> {
+    OPTIONS.iter().position(|option| name == option.name)
+}
+
+pub(super) fn unknown(name: &Ident) -> String {
+    if name == "queue" || name == "queues" {
+        return format!("the queues come first and without `{name} =`: write `#[route(\"orders\")]`");
+    }
+    let meant = match nearest(&name.to_string(), OPTIONS.iter().map(|option| option.name)) {
+        Some(meant) => format!(", did you mean `{meant}`?"),
+        None => String::new(),
+    };
+    let known: Vec<String> = OPTIONS.iter().map(|option| format!("`{}`", option.name)).collect();
+    format!("`{name}` is not an option of a route{meant} (the options are {})", known.join(", "))
+}
+
+/// The argument for the builder's method, with the spans of what the user wrote.
+pub(super) fn value(option: &OptionKind, given: &Expr, errors: &mut Errors) -> TokenStream {
+    let name = option.name;
+    let checked = match &option.takes {
+        Takes::Text { example } => text(name, example, given),
+        Takes::Count { at_most } => count(name, *at_most, given),
+        Takes::Duration => time(name, given),
+        Takes::Action => action(name, given),
+    };
+    checked.unwrap_or_else(|message| {
+        errors.on(given, message);
+        TokenStream::new()
+    })
+}
+
+fn text(name: &str, example: &str, given: &Expr) -> Result<TokenStream, String> {
+    match peel(given) {
+        Expr::Lit(ExprLit { lit, .. }) if !matches!(lit, Lit::Str(_)) => {
+            Err(format!("`{name}` takes a string: write e.g. `{name} = \"{example}\"`"))
+        }
+        _ => Ok(given.to_token_stream()),
+    }
+}
+
+fn count(name: &str, at_most: u128, given: &Expr) -> Result<TokenStream, String> {
+    let too_small = || Err(format!("`{name}` must be at least 1"));
+    match peel(given) {
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => match number.base10_parse::<u128>() {
+            Ok(0) => too_small(),
+            Ok(number) if number > at_most => Err(format!("`{name}` must be at most {at_most}")),
+            // A number beyond 128 bits is the compiler's to refuse, like any that is too large for its type.
+            _ => Ok(given.to_token_stream()),
+        },
+        Expr::Lit(_) => Err(format!("`{name}` takes a whole number, without quotes: write e.g. `{name} = 10`")),
+        Expr::Unary(ExprUnary { op: UnOp::Neg(_), expr, .. }) if matches!(peel(expr), Expr::Lit(_)) => too_small(),
+        _ => Ok(given.to_token_stream()),
+    }
+}
+
+fn time(name: &str, given: &Expr) -> Result<TokenStream, String> {
+    // `2s` without quotes reaches us as the number 2 with the suffix `s`.
+    let quoted = |digits: &str, suffix: &str| {
+        let unit = if duration::is_unit(suffix) { suffix } else { "s" };
+        Err(format!("a duration is a string with a unit: write e.g. `{name} = \"{digits}{unit}\"`"))
+    };
+    match peel(given) {
+        Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => {
+            let nanoseconds = duration::nanoseconds(&literal.value())?;
+            Ok(quote_spanned!(located(literal.span())=> ::std::time::Duration::from_nanos(#nanoseconds)))
+        }
+        Expr::Lit(ExprLit { lit: Lit::Int(number), .. }) => quoted(number.base10_digits(), number.suffix()),
+        Expr::Lit(ExprLit { lit: Lit::Float(number), .. }) => quoted(number.base10_digits(), number.suffix()),
+        Expr::Lit(_) => quoted("2", "s"),
+        _ => Ok(given.to_token_stream()),
+    }
+}
+
+fn action(name: &str, given: &Expr) -> Result<TokenStream, String> {
+    if let Expr::Path(ExprPath { qself: None, path, .. }) = peel(given) {
+        let mut from_last = path.segments.iter().rev();
+        let action = from_last.next().map(|last| &last.ident);
+        let of_action = from_last.next().is_none_or(|parent| parent.ident == "Action");
+        if let Some(action) = action
+            && of_action
+            && ["Ack", "Reject", "Requeue"].iter().any(|known| action == known)
+        {
+            return Ok(quote!(::asyncworker::Action::#action));
+        }
+    }
+    Err(format!("`{name}` is one of `Ack`, `Reject` and `Requeue`"))
+}
+
+/// Shown at `place`, yet known as the macro's own: lints of the user's crate leave it alone.
+pub(super) fn located(place: Span) -> Span {
+    Span::call_site().located_at(place)
+}

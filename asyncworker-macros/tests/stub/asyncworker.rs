@@ -1,0 +1,118 @@
+// As much of `asyncworker` as an expansion names: these tests are about the macro alone, and need no dependency on the
+// crate that depends on it. Included, not a module, for the expansion's paths begin at the root: `::asyncworker::..`.
+
+extern crate self as asyncworker;
+
+pub use stub::{Action, Extract, IntoOutcome, Route, RouteOptions};
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::stub::{Discovered, Routed, inventory};
+}
+
+#[allow(dead_code, unused_macros, unused_imports, missing_docs, missing_debug_implementations, unreachable_pub)]
+mod stub {
+    use std::time::Duration;
+
+    pub trait Extract {}
+    impl Extract for u32 {}
+    impl Extract for String {}
+
+    pub trait IntoOutcome {}
+    impl IntoOutcome for () {}
+    impl IntoOutcome for Action {}
+
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub enum Action {
+        Ack,
+        Reject,
+        Requeue,
+    }
+
+    #[derive(Debug, Default, PartialEq)]
+    pub struct Route {
+        pub queues: Vec<String>,
+        pub name: String,
+        pub vhost: Option<String>,
+        pub connection: Option<String>,
+        pub options: RouteOptions,
+    }
+
+    impl Route {
+        pub fn amqp<Q: Into<String>>(queues: impl IntoIterator<Item = Q>) -> Self {
+            Self { queues: queues.into_iter().map(Into::into).collect(), ..Self::default() }
+        }
+        pub fn name(self, name: impl Into<String>) -> Self {
+            Self { name: name.into(), ..self }
+        }
+        pub fn vhost(self, vhost: impl Into<String>) -> Self {
+            Self { vhost: Some(vhost.into()), ..self }
+        }
+        pub fn connection(self, connection: impl Into<String>) -> Self {
+            Self { connection: Some(connection.into()), ..self }
+        }
+        pub fn options(self, options: RouteOptions) -> Self {
+            Self { options, ..self }
+        }
+        pub fn handler<H>(self, _: H) -> Self {
+            self
+        }
+    }
+
+    #[derive(Debug, Default, PartialEq)]
+    pub struct RouteOptions {
+        pub bulk_size: Option<usize>,
+        pub bulk_flush_interval: Option<Duration>,
+        pub on_success: Option<Action>,
+        pub on_exception: Option<Action>,
+        pub on_decode_error: Option<Action>,
+        pub concurrency: Option<usize>,
+        pub timeout: Option<Duration>,
+        pub prefetch: Option<u16>,
+    }
+
+    macro_rules! setters {
+        ($($name:ident: $type:ty),*) => {
+            impl RouteOptions {
+                pub fn new() -> Self {
+                    Self::default()
+                }
+                $(pub fn $name(self, $name: $type) -> Self {
+                    Self { $name: Some($name), ..self }
+                })*
+            }
+        };
+    }
+    setters!(bulk_size: usize, bulk_flush_interval: Duration, on_success: Action, on_exception: Action,
+        on_decode_error: Action, concurrency: usize, timeout: Duration, prefetch: u16);
+
+    pub trait Routed {
+        fn routes() -> Vec<Route>;
+    }
+
+    pub struct Discovered(pub fn() -> Vec<Route>);
+
+    impl Discovered {
+        pub const fn new(routes: fn() -> Vec<Route>) -> Self {
+            Self(routes)
+        }
+    }
+
+    pub mod inventory {
+        macro_rules! submit {
+            ($value:expr) => {
+                const _: crate::stub::Discovered = $value;
+            };
+        }
+        pub(crate) use submit;
+    }
+}
+
+#[allow(unused_macros)]
+macro_rules! routes {
+    ($($name:path),*) => {{
+        let mut routes = Vec::new();
+        $(routes.extend(<$name as ::asyncworker::__private::Routed>::routes());)*
+        routes
+    }};
+}
