@@ -1,0 +1,410 @@
+//! A connection that is kept: one supervised lapin `Connection` an epoch.
+//!
+//! lapin's own recovery stays off: after some failures its consumers pend for ever. Here any error, and
+//! a channel's complaint that the connection is not there, ends the epoch; the socket is shut down, so
+//! that nothing of it lingers, and the next host is tried after a pause.
+
+use super::FailureHook;
+use super::convert::short;
+use super::report::Attempts;
+use super::topology;
+use super::uri::Endpoint;
+use crate::error::{BoxError, Error, ErrorKind, one_line};
+use crate::topology::Thing;
+use futures_util::StreamExt;
+use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{ConnectionProperties, Event};
+use std::net::Shutdown;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// How long a broker may take to open a channel, to start or cancel a consumer, to declare something.
+const REPLY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a broker may take to close a channel or a connection that nobody needs any more.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+/// How often a connection is asked whether it is still there, besides telling so by itself.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// lapin keeps two buffers of 32 frames: with 128 KiB frames, RabbitMQ's own default, these are 8 MiB,
+/// and its unlimited default is no larger. Body frames are split at this size.
+const FRAME_MAX: u32 = 131_072;
+
+/// What a connection is for. RabbitMQ stops reading from a connection that publishes when memory or disk
+/// run short, and acks must still flow then: so consuming has a connection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Purpose {
+    Consume,
+    Publish,
+}
+
+/// How to connect.
+pub(super) struct Config {
+    /// The app's name, for the broker's management pages.
+    pub(super) app: String,
+    /// This machine's name, likewise.
+    pub(super) host: String,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) heartbeat: u16,
+    pub(super) frame_max: Option<u32>,
+    pub(super) channel_max: Option<u16>,
+    pub(super) connect_timeout: Duration,
+    pub(super) backoff: (Duration, Duration),
+    pub(super) ca_certificates: Option<String>,
+    pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
+    pub(super) on_connection_failure: Option<FailureHook>,
+}
+
+/// One epoch of a connection.
+pub(super) struct Live {
+    pub(super) connection: lapin::Connection,
+    /// Cancelled when the epoch is over. Whoever notices first may cancel it.
+    pub(super) over: CancellationToken,
+    socket: Socket,
+}
+
+impl Live {
+    /// Ends the epoch if an error came of a connection that is not there any more.
+    pub(super) fn check(&self) {
+        if !self.connection.status().connected() {
+            self.over.cancel();
+        }
+    }
+
+    /// A new channel.
+    pub(super) async fn channel(&self) -> Result<lapin::Channel, BoxError> {
+        self.reply("channel.open", self.connection.create_channel()).await
+    }
+
+    /// Waits for a reply of the broker, but not for ever, and no longer than the epoch lasts: a broker
+    /// that accepts and says nothing must not hold anything up, and lapin forgets some calls when a
+    /// connection ends.
+    pub(super) async fn reply<T>(
+        &self,
+        method: &str,
+        call: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, BoxError> {
+        let replied = tokio::select! {
+            replied = within(REPLY_DEADLINE, method, call) => replied,
+            () = self.over.cancelled() => Err(format!("the connection was lost during {method}").into()),
+        };
+        replied.inspect_err(|_| self.check())
+    }
+}
+
+/// A second handle of the socket, to shut it down from outside lapin.
+#[derive(Clone, Default)]
+struct Socket(Arc<Mutex<Option<std::net::TcpStream>>>);
+
+impl Socket {
+    fn keep(&self, stream: std::net::TcpStream) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+    }
+
+    /// lapin's I/O thread sees the end of the stream, and ends.
+    fn shut_down(&self) {
+        if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // An error means that it is shut down already.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+async fn within<T>(
+    deadline: Duration,
+    method: &str,
+    call: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, BoxError> {
+    match tokio::time::timeout(deadline, call).await {
+        Ok(replied) => Ok(replied?),
+        Err(_) => Err(format!("the broker did not reply to {method} within {deadline:?}").into()),
+    }
+}
+
+/// Closes a channel that nobody needs any more.
+pub(super) async fn close_channel(channel: &lapin::Channel) {
+    if channel.status().connected()
+        && let Err(error) = within(CLOSE_DEADLINE, "channel.close", channel.close(200, short("OK"))).await
+    {
+        tracing::debug!(error = one_line(&*error), "a channel did not close in order");
+    }
+}
+
+/// A supervised connection to one virtual host.
+pub(super) struct Link {
+    config: Arc<Config>,
+    live: watch::Receiver<Option<Arc<Live>>>,
+    /// What each new epoch declares first.
+    declared: Arc<Mutex<Vec<Thing>>>,
+    close: CancellationToken,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Link {
+    pub(super) fn start(config: Arc<Config>, purpose: Purpose, vhost: Arc<str>) -> Self {
+        let (sender, live) = watch::channel(None);
+        let declared = Arc::default();
+        let close = CancellationToken::new();
+        let span = tracing::info_span!(parent: None, "connection", vhost = &*vhost, ?purpose);
+        let supervisor = Supervisor {
+            config: Arc::clone(&config),
+            purpose,
+            vhost,
+            live: sender,
+            declared: Arc::clone(&declared),
+            attempts: Attempts::new(config.backoff),
+        };
+        let closing = close.clone();
+        let task = async move {
+            tokio::select! {
+                never = supervisor.run() => match never {},
+                () = closing.cancelled() => {}
+            }
+        };
+        let task = Mutex::new(Some(tokio::spawn(task.instrument(span))));
+        Self { config, live, declared, close, task }
+    }
+
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The connection, as soon as there is one. Pends for ever once the link is closed.
+    pub(super) async fn live(&self) -> Arc<Live> {
+        let mut live = self.live.clone();
+        let found = live.wait_for(|live| live.as_ref().is_some_and(|live| !live.over.is_cancelled())).await;
+        match found.ok().and_then(|live| live.clone()) {
+            Some(live) => live,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Declares these now, and again in each epoch to come.
+    pub(super) async fn declare(&self, things: Vec<Thing>) -> Result<(), Error> {
+        loop {
+            let live = self.live().await;
+            match topology::declare(&live, &things).await {
+                Ok(()) => break,
+                Err(topology::Refusal::Mismatch(error)) => return Err(error),
+                Err(topology::Refusal::Disturbed(error)) => {
+                    tracing::warn!(error = one_line(&*error), "declaring was disturbed; trying again");
+                    live.check();
+                    tokio::time::sleep(self.config.backoff.0).await;
+                }
+            }
+        }
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner).extend(things);
+        Ok(())
+    }
+
+    /// Declares a queue and its bindings again, if the app asked for them: somebody deleted it. What goes
+    /// wrong is told when it is consumed.
+    pub(super) async fn declare_again(&self, live: &Live, queue: &str) {
+        let mut things = self.declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        things.retain(|thing| match thing {
+            Thing::Queue(declared) => declared.name == queue,
+            Thing::Binding(binding) => binding.queue == queue,
+            Thing::Exchange(_) => false,
+        });
+        if let Err(refusal) = topology::declare(live, &things).await {
+            tracing::debug!(error = %refusal, "declaring the queue again failed");
+        }
+    }
+
+    /// Closes the connection in order, or at least ends it.
+    pub(super) async fn close(&self) {
+        self.close.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            // It ends at once: it was cancelled.
+            let _ = task.await;
+        }
+        let live = self.live.borrow().clone();
+        if let Some(live) = live {
+            live.over.cancel();
+            if live.connection.status().connected() {
+                let closing = live.connection.close(200, short("OK"));
+                if let Err(error) = within(CLOSE_DEADLINE, "connection.close", closing).await {
+                    tracing::debug!(error = one_line(&*error), "a connection did not close in order");
+                }
+            }
+            live.socket.shut_down();
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.close.cancel();
+        if let Some(live) = &*self.live.borrow() {
+            live.over.cancel();
+            live.socket.shut_down();
+        }
+    }
+}
+
+struct Supervisor {
+    config: Arc<Config>,
+    purpose: Purpose,
+    vhost: Arc<str>,
+    live: watch::Sender<Option<Arc<Live>>>,
+    declared: Arc<Mutex<Vec<Thing>>>,
+    attempts: Attempts,
+}
+
+impl Supervisor {
+    async fn run(mut self) -> std::convert::Infallible {
+        let config = Arc::clone(&self.config);
+        loop {
+            for endpoint in &config.endpoints {
+                match self.connect(endpoint).await {
+                    Ok(live) => {
+                        let failures = self.attempts.worked();
+                        tracing::info!(broker = %endpoint, failures, "connected");
+                        let cause = self.epoch(live).await;
+                        self.failed(endpoint, "the connection was lost", cause);
+                    }
+                    Err(cause) => self.failed(endpoint, "cannot connect", cause),
+                }
+                tokio::time::sleep(self.attempts.pause()).await;
+            }
+        }
+    }
+
+    /// Tells of a failure once, and the hook each time.
+    fn failed(&mut self, endpoint: &Endpoint, what: &str, cause: BoxError) {
+        let line = one_line(&*cause);
+        let (failures, news) = self.attempts.failed(&format!("{endpoint} {line}"));
+        if news {
+            tracing::warn!(broker = %endpoint, error = line, failures, "{what}; trying again");
+        } else {
+            tracing::debug!(broker = %endpoint, error = line, failures, "{what}; trying again");
+        }
+        if let Some(hook) = &self.config.on_connection_failure {
+            let error = Error::new(ErrorKind::Connection, format!("{endpoint}: {what}")).because(cause);
+            let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook(&error, failures)));
+            if called.is_err() {
+                tracing::error!("the connection-failure hook panicked");
+            }
+        }
+    }
+
+    /// Makes the epoch known until it is over, and says why it is.
+    async fn epoch(&self, live: Arc<Live>) -> BoxError {
+        let mut events = Box::pin(live.connection.events_listener());
+        self.live.send_replace(Some(Arc::clone(&live)));
+        let cause = loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    // Errors of a channel are told here too; they are that channel's own affair.
+                    Some(Event::Error(error)) if !error.is_amqp_soft_error() => break error.into(),
+                    Some(Event::ConnectionBlocked(reason)) => {
+                        tracing::warn!(reason, "the broker is short of memory or disk and takes no publishes for now");
+                    }
+                    Some(Event::ConnectionUnblocked) => tracing::info!("the broker takes publishes again"),
+                    Some(_) => {}
+                    None => break "lapin gave up the connection".into(),
+                },
+                () = live.over.cancelled() => break "a channel found the connection gone".into(),
+                () = tokio::time::sleep(CHECK_INTERVAL) => {
+                    if !live.connection.status().connected() {
+                        break "the connection is not there any more".into();
+                    }
+                }
+            }
+        };
+        live.over.cancel();
+        self.live.send_replace(None);
+        live.socket.shut_down();
+        cause
+    }
+
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Arc<Live>, BoxError> {
+        let socket = Socket::default();
+        let limit = self.config.connect_timeout;
+        let connected = tokio::time::timeout(limit, self.dial(endpoint, socket.clone())).await;
+        let connection = match connected {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => {
+                socket.shut_down();
+                return Err(error.into());
+            }
+            Err(_) => {
+                socket.shut_down();
+                return Err(format!("the broker did not open the connection within {limit:?}").into());
+            }
+        };
+        let live = Arc::new(Live { connection, over: CancellationToken::new(), socket });
+        let things = self.declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match topology::declare(&live, &things).await {
+            Ok(()) => {}
+            // It fitted when the app started; whoever changed it since is told, and what is there is used.
+            Err(topology::Refusal::Mismatch(error)) => {
+                tracing::error!(error = one_line(&error), "declaring again failed")
+            }
+            Err(topology::Refusal::Disturbed(error)) => {
+                live.socket.shut_down();
+                return Err(error);
+            }
+        }
+        Ok(live)
+    }
+
+    /// One attempt to connect, TLS and login included.
+    async fn dial(&self, endpoint: &Endpoint, socket: Socket) -> lapin::Result<lapin::Connection> {
+        let config = &self.config;
+        let uri = AMQPUri {
+            scheme: if endpoint.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo { username: endpoint.user.clone(), password: endpoint.password.clone() },
+                host: endpoint.host.clone(),
+                port: endpoint.port(),
+            },
+            vhost: self.vhost.to_string(),
+            query: AMQPQueryString {
+                heartbeat: Some(config.heartbeat),
+                frame_max: Some(config.frame_max.unwrap_or(FRAME_MAX)),
+                channel_max: config.channel_max,
+                ..AMQPQueryString::default()
+            },
+        };
+        let tls = OwnedTLSConfig {
+            cert_chain: config.ca_certificates.clone(),
+            identity: config.identity.clone().map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key }),
+        };
+        let limit = config.connect_timeout;
+        // lapin calls this on a thread of its own, so it has a limit of its own: that thread must end
+        // even when nobody waits for it any more.
+        let connect = async move |uri: AMQPUri, _runtime| {
+            let AMQPAuthority { host, port, .. } = uri.authority;
+            let open = async {
+                let stream = tokio::net::TcpStream::connect((host.as_str(), port)).await?;
+                stream.set_nodelay(true)?;
+                let stream = stream.into_std()?;
+                socket.keep(stream.try_clone()?);
+                let stream = async_compat::Compat::new(tokio::net::TcpStream::from_std(stream)?);
+                let stream = AsyncTcpStream::Plain(stream);
+                match uri.scheme {
+                    AMQPScheme::AMQP => Ok(stream),
+                    AMQPScheme::AMQPS => stream.into_tls(&host, tls.as_ref()).await,
+                }
+            };
+            match tokio::time::timeout(limit, open).await {
+                Ok(opened) => Ok(opened?),
+                Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
+            }
+        };
+        let purpose = match self.purpose {
+            Purpose::Consume => "consume",
+            Purpose::Publish => "publish",
+        };
+        let properties = ConnectionProperties::default()
+            .with_connection_name(format!("{}@{} {purpose}", config.app, config.host).into())
+            .with_client_property(short("product"), "asyncworker".into())
+            .with_client_property(short("version"), env!("CARGO_PKG_VERSION").into());
+        lapin::Connection::connector(uri, lapin::runtime::default_runtime()?, connect, properties).await
+    }
+}

@@ -1,0 +1,362 @@
+//! RabbitMQ over AMQP 0-9-1, by lapin: the only place where it is named.
+
+mod connection;
+mod consumer;
+mod convert;
+mod publisher;
+mod report;
+mod topology;
+mod uri;
+
+use super::{Backend, Connect, Connection, Subscription};
+use crate::error::Error;
+use crate::publish::{Publish, PublishError};
+use crate::settings::Settings;
+use crate::topology::Thing;
+use async_trait::async_trait;
+use connection::{Config, Link, Purpose};
+use publisher::PublisherTask;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use uri::Endpoint;
+
+/// Called with what went wrong, and how many attempts in a row have failed.
+type FailureHook = Arc<dyn Fn(&Error, u64) + Send + Sync>;
+
+/// A RabbitMQ broker, or a cluster of them, to [connect](crate::App::connect) to.
+///
+/// Nothing connects before the app starts. From then on one connection a virtual host consumes and
+/// another publishes; a connection that is lost is made anew, the next host in turn, after a pause of 1 s
+/// that doubles up to 30 s, with jitter.
+///
+/// ```
+/// use asyncworker::Amqp;
+///
+/// # fn main() -> Result<(), asyncworker::Error> {
+/// let here = Amqp::new("127.0.0.1").user("guest").password("guest").prefetch(256);
+/// let there = Amqp::from_uri("amqps://app:secret@rabbit.example.com/orders?heartbeat=5")?.name("there");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Amqp {
+    endpoints: Vec<Endpoint>,
+    name: Option<String>,
+    vhost: Option<String>,
+    prefetch: Option<u16>,
+    heartbeat: Option<u16>,
+    frame_max: Option<u32>,
+    channel_max: Option<u16>,
+    connect_timeout: Option<Duration>,
+    backoff: (Duration, Duration),
+    ca_certificates: Option<String>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    on_connection_failure: Option<FailureHook>,
+}
+
+impl fmt::Debug for Amqp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Amqp")
+            .field("endpoints", &self.endpoints)
+            .field("name", &self.name)
+            .field("vhost", &self.vhost)
+            .field("prefetch", &self.prefetch)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Amqp {
+    /// The broker on this host: a name or an address, IPv6 without brackets. Port 5672, user and
+    /// password `guest`.
+    pub fn new(host: impl Into<String>) -> Self {
+        Self::of(vec![Endpoint {
+            host: host.into(),
+            port: None,
+            tls: false,
+            user: "guest".into(),
+            password: "guest".into(),
+        }])
+    }
+
+    fn of(endpoints: Vec<Endpoint>) -> Self {
+        Self {
+            endpoints,
+            name: None,
+            vhost: None,
+            prefetch: None,
+            heartbeat: None,
+            frame_max: None,
+            channel_max: None,
+            connect_timeout: None,
+            backoff: (Duration::from_secs(1), Duration::from_secs(30)),
+            ca_certificates: None,
+            identity: None,
+            on_connection_failure: None,
+        }
+    }
+
+    /// The broker that this URI names: `amqp://user:password@host:port/vhost`, or `amqps://` for TLS.
+    /// The virtual host is percent-encoded (`%2f` is `/`); without one it is the default. Parameters:
+    /// `heartbeat` (s), `connection_timeout` (ms), `frame_max` (bytes), `channel_max`.
+    ///
+    /// # Errors
+    /// What is wrong with the URI. The error never shows the URI itself.
+    pub fn from_uri(uri: &str) -> Result<Self, Error> {
+        Self::from_uris([uri])
+    }
+
+    /// A cluster: its nodes are tried in turn. What is said by parameter is taken from the first URI that
+    /// says it; virtual hosts must not differ.
+    ///
+    /// # Errors
+    /// As [`from_uri`](Self::from_uri), and when there is none, or two name different virtual hosts.
+    pub fn from_uris<U: AsRef<str>>(uris: impl IntoIterator<Item = U>) -> Result<Self, Error> {
+        let mut amqp = Self::of(Vec::new());
+        for uri in uris {
+            let parsed = uri::parse(uri.as_ref())?;
+            if !amqp.endpoints.is_empty() && amqp.vhost != parsed.vhost {
+                return Err(Error::configuration("the AMQP URIs of one connection name different virtual hosts"));
+            }
+            amqp.endpoints.push(parsed.endpoint);
+            amqp.vhost = parsed.vhost;
+            amqp.heartbeat = amqp.heartbeat.or(parsed.heartbeat);
+            amqp.connect_timeout = amqp.connect_timeout.or(parsed.connect_timeout);
+            amqp.frame_max = amqp.frame_max.or(parsed.frame_max);
+            amqp.channel_max = amqp.channel_max.or(parsed.channel_max);
+        }
+        if amqp.endpoints.is_empty() {
+            return Err(Error::configuration("an AMQP connection needs at least one URI"));
+        }
+        Ok(amqp)
+    }
+
+    /// The port; default 5672, or 5671 with TLS.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.each(|endpoint| endpoint.port = Some(port));
+        self
+    }
+
+    /// The user; default `guest`.
+    #[must_use]
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        let user = user.into();
+        self.each(|endpoint| endpoint.user.clone_from(&user));
+        self
+    }
+
+    /// The password; default `guest`.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        let password = password.into();
+        self.each(|endpoint| endpoint.password.clone_from(&password));
+        self
+    }
+
+    /// Encrypted, with the broker's certificate verified against the system's roots, or those of
+    /// [`ca_certificates`](Self::ca_certificates).
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.each(|endpoint| endpoint.tls = true);
+        self
+    }
+
+    /// Certificate authorities to trust besides the system's, in PEM.
+    #[must_use]
+    pub fn ca_certificates(mut self, pem: impl Into<String>) -> Self {
+        self.ca_certificates = Some(pem.into());
+        self
+    }
+
+    /// The client's own certificate chain and private key (PKCS #8), in PEM.
+    #[must_use]
+    pub fn client_certificate(mut self, chain: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some((chain.into(), key.into()));
+        self
+    }
+
+    /// The name that routes choose it by.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The virtual host of routes that name none. Default: the URI's, else
+    /// `ASYNCWORKER_AMQP_DEFAULT_VHOST`, else `/`.
+    #[must_use]
+    pub fn vhost(mut self, vhost: impl Into<String>) -> Self {
+        self.vhost = Some(vhost.into());
+        self
+    }
+
+    /// Messages in flight a consumer, of routes that say nothing. Default
+    /// `ASYNCWORKER_AMQP_DEFAULT_PREFETCH_COUNT`, else 128. 0 is refused at start.
+    #[must_use]
+    pub fn prefetch(mut self, messages: u16) -> Self {
+        self.prefetch = Some(messages);
+        self
+    }
+
+    /// The heartbeat in seconds; a connection that is silent for twice as long is lost. Default
+    /// `ASYNCWORKER_AMQP_DEFAULT_HEARTBEAT`, else 10. 0 turns it off.
+    #[must_use]
+    pub fn heartbeat(mut self, seconds: u16) -> Self {
+        self.heartbeat = Some(seconds);
+        self
+    }
+
+    /// How long one attempt to connect may take, from the name's look-up to the opened virtual host.
+    /// Default 10 s.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// The pause after a failure: the first, and the longest it doubles to. Default 1 s and 30 s.
+    #[must_use]
+    pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+        self.backoff = (first, longest);
+        self
+    }
+
+    /// Called at each attempt to connect that fails and when a connection is lost, with the error and
+    /// the number of failures in a row. It is called on the connection's task: it must not block.
+    #[must_use]
+    pub fn on_connection_failure(mut self, hook: impl Fn(&Error, u64) + Send + Sync + 'static) -> Self {
+        self.on_connection_failure = Some(Arc::new(hook));
+        self
+    }
+
+    fn each(&mut self, change: impl Fn(&mut Endpoint)) {
+        self.endpoints.iter_mut().for_each(change);
+    }
+}
+
+impl From<Amqp> for Connection {
+    fn from(amqp: Amqp) -> Self {
+        Self(Box::new(amqp))
+    }
+}
+
+impl Connect for Amqp {
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    fn open(self: Box<Self>, app: &str, settings: &Settings) -> Result<Arc<dyn Backend>, Error> {
+        for endpoint in &self.endpoints {
+            let host = &endpoint.host;
+            if host.is_empty() || host.contains(['/', '@', ' ']) {
+                return Err(Error::configuration(
+                    "the host of an AMQP connection is not a host's name or address; a whole URI goes to `Amqp::from_uri`",
+                ));
+            }
+        }
+        if self.prefetch == Some(0) {
+            return Err(Error::configuration(
+                "the prefetch of an AMQP connection is 0, which means no limit to RabbitMQ; it must be from 1 to 65535",
+            ));
+        }
+        let (first, longest) = self.backoff;
+        if first.is_zero() || first > longest {
+            return Err(Error::configuration(
+                "the backoff of an AMQP connection must be above 0, and its first pause no longer than its longest",
+            ));
+        }
+        Ok(Arc::new(AmqpBackend {
+            vhost: self.vhost.unwrap_or_else(|| settings.vhost.clone()),
+            prefetch: self.prefetch.unwrap_or(settings.prefetch),
+            config: Arc::new(Config {
+                app: app.to_owned(),
+                host: gethostname::gethostname().to_string_lossy().into_owned(),
+                endpoints: self.endpoints,
+                heartbeat: self.heartbeat.unwrap_or(settings.heartbeat),
+                frame_max: self.frame_max,
+                channel_max: self.channel_max,
+                connect_timeout: self.connect_timeout.unwrap_or(Duration::from_secs(10)),
+                backoff: self.backoff,
+                ca_certificates: self.ca_certificates,
+                identity: self.identity,
+                on_connection_failure: self.on_connection_failure,
+            }),
+            open: Mutex::new(Some(Open::default())),
+        }))
+    }
+}
+
+/// The connections of a running app to one broker: made when they are first needed.
+struct AmqpBackend {
+    vhost: String,
+    prefetch: u16,
+    config: Arc<Config>,
+    /// `None` once it is closed.
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Default)]
+struct Open {
+    links: HashMap<(Purpose, Arc<str>), Arc<Link>>,
+    publishers: HashMap<Arc<str>, PublisherTask>,
+}
+
+impl AmqpBackend {
+    fn with_open<R>(&self, with: impl FnOnce(&mut Open) -> R) -> Option<R> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(with)
+    }
+
+    fn link(&self, open: &mut Open, purpose: Purpose, vhost: &Arc<str>) -> Arc<Link> {
+        let link = open
+            .links
+            .entry((purpose, Arc::clone(vhost)))
+            .or_insert_with(|| Arc::new(Link::start(Arc::clone(&self.config), purpose, Arc::clone(vhost))));
+        Arc::clone(link)
+    }
+}
+
+#[async_trait]
+impl Backend for AmqpBackend {
+    fn default_vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    fn default_prefetch(&self) -> u16 {
+        self.prefetch
+    }
+
+    async fn declare(&self, vhost: Arc<str>, things: Vec<Thing>) -> Result<(), Error> {
+        match self.with_open(|open| self.link(open, Purpose::Consume, &vhost)) {
+            Some(link) => link.declare(things).await,
+            None => Ok(()),
+        }
+    }
+
+    fn consume(&self, subscription: Subscription) -> JoinHandle<()> {
+        match self.with_open(|open| self.link(open, Purpose::Consume, &subscription.vhost)) {
+            Some(link) => consumer::start(link, subscription),
+            None => tokio::spawn(std::future::ready(())),
+        }
+    }
+
+    async fn publish(&self, vhost: Arc<str>, publish: Publish) -> Result<(), PublishError> {
+        let jobs = self.with_open(|open| {
+            let link = self.link(open, Purpose::Publish, &vhost);
+            open.publishers.entry(vhost).or_insert_with(|| PublisherTask::start(link)).jobs()
+        });
+        match jobs {
+            Some(jobs) => publisher::publish(jobs, publish).await,
+            None => Err(PublishError::closed()),
+        }
+    }
+
+    async fn close(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Open { links, publishers }) = open else { return };
+        // What is still to be published is told that the app is closing.
+        drop(publishers);
+        futures_util::future::join_all(links.values().map(|link| link.close())).await;
+    }
+}

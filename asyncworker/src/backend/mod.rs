@@ -1,0 +1,115 @@
+//! What the engine asks of a broker. A backend is one folder here; the engine knows none of them.
+
+#[cfg(feature = "amqp")]
+pub(crate) mod amqp;
+#[cfg(feature = "memory")]
+pub(crate) mod memory;
+
+use crate::error::Error;
+use crate::message::Delivery;
+use crate::publish::{Publish, PublishError};
+use crate::settings::Settings;
+use crate::topology::Thing;
+use crate::worker::Frame;
+use async_trait::async_trait;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A broker that [`App::connect`](crate::App::connect) takes: an `Amqp` or a `Memory`.
+pub struct Connection(pub(crate) Box<dyn Connect>);
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("name", &self.0.name()).finish_non_exhaustive()
+    }
+}
+
+/// A broker as it was configured, before the app starts.
+pub(crate) trait Connect: Send {
+    /// The name routes use to choose it.
+    fn name(&self) -> Option<&str>;
+
+    /// Checks the configuration and makes the backend, without waiting for anything.
+    fn open(self: Box<Self>, app: &str, settings: &Settings) -> Result<Arc<dyn Backend>, Error>;
+}
+
+/// The opened connections of an app, in the order they were added.
+pub(crate) type Connections = Arc<[NamedBackend]>;
+
+/// A broker of a running app, and the name that routes use to choose it.
+pub(crate) struct NamedBackend {
+    pub(crate) name: Option<String>,
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+/// A broker of a running app.
+#[async_trait]
+pub(crate) trait Backend: Send + Sync {
+    /// The virtual host of routes that name none.
+    fn default_vhost(&self) -> &str;
+
+    /// The prefetch of routes that name none.
+    fn default_prefetch(&self) -> u16;
+
+    /// Declares these in this virtual host, now and again in each epoch to come; waits for the broker.
+    ///
+    /// # Errors
+    /// What exists already differs, or the broker refuses.
+    async fn declare(&self, vhost: Arc<str>, things: Vec<Thing>) -> Result<(), Error>;
+
+    /// Consumes a queue from now on, in a task of its own, until the subscription ends. It never fails:
+    /// what goes wrong is reported once and tried again.
+    fn consume(&self, subscription: Subscription) -> JoinHandle<()>;
+
+    /// Publishes a message and waits for its confirm, without a deadline of its own.
+    async fn publish(&self, vhost: Arc<str>, publish: Publish) -> Result<(), PublishError>;
+
+    /// Closes everything; nothing is consumed or published afterwards.
+    async fn close(&self);
+}
+
+/// A route's wish to consume one queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Subscription {
+    /// The route's name.
+    pub(crate) route: Arc<str>,
+    /// The place of the queue among the route's queues; deliveries and signals carry it.
+    pub(crate) lane: usize,
+    pub(crate) vhost: Arc<str>,
+    pub(crate) queue: Arc<str>,
+    pub(crate) prefetch: u16,
+    /// Where what happens is told.
+    pub(crate) inbox: mpsc::UnboundedSender<Signal>,
+    /// Stop consuming: `basic.cancel`, then [`Signal::Cancelled`]. Deliveries can still be settled.
+    pub(crate) cancel: CancellationToken,
+    /// Everything is settled: close the channel and end.
+    pub(crate) close: CancellationToken,
+}
+
+impl Subscription {
+    /// Tells the engine. It is gone only when its route has ended, and then nobody needs to know.
+    pub(crate) fn tell(&self, signal: Signal) {
+        let _ = self.inbox.send(signal);
+    }
+}
+
+/// What a consumer tells the engine.
+pub(crate) enum Signal {
+    /// A channel is open and consumes. Deliveries of its epoch follow.
+    Opened { lane: usize, epoch: u64, settler: Arc<dyn Settler> },
+    /// Deliveries, as many as were ready; never more unsettled ones than the prefetch.
+    Deliveries(Vec<Delivery>),
+    /// The channel is gone, and with it every tag of its epoch: those messages come again.
+    Lost { lane: usize, epoch: u64 },
+    /// As it was told, the consumer consumes no more; no delivery follows.
+    Cancelled { lane: usize },
+}
+
+/// Sends the frames that settle deliveries of one epoch. It only puts them on their way, in order, and
+/// never waits; when the channel is gone they are dropped, and [`Signal::Lost`] tells why.
+pub(crate) trait Settler: Send + Sync {
+    fn settle(&self, frames: &[Frame]);
+}
