@@ -1,0 +1,48 @@
+//! Startup and shutdown hooks.
+
+use crate::handler::Failure;
+use crate::publish::Publisher;
+use crate::state::StateMap;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// What a hook may use of the app.
+#[derive(Debug, Clone)]
+pub struct Context {
+    pub(super) state: Arc<StateMap>,
+    pub(super) publisher: Publisher,
+}
+
+impl Context {
+    /// The app's state of this type, if it has one.
+    #[must_use]
+    pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.state.get()
+    }
+
+    /// A publisher on the app's first connection.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+}
+
+/// A hook that has not run yet.
+pub(super) struct Hook(Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<(), Failure>> + Send>);
+
+impl Hook {
+    pub(super) fn new<F, Fut>(hook: F) -> Self
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        Self(Box::new(move |context| Box::pin(async move { hook(context).await })))
+    }
+
+    /// Runs it; a panic is a failure.
+    pub(super) async fn run(self, context: Context) -> Result<(), Failure> {
+        AssertUnwindSafe((self.0)(context)).catch_unwind().await.unwrap_or_else(|_| Err(Failure::new("it panicked")))
+    }
+}

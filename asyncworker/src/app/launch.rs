@@ -1,0 +1,267 @@
+//! From an app that was put together to one that runs: everything is checked first, then hooks run, then
+//! queues are declared, then messages are consumed.
+
+use super::hooks::Context;
+use super::running::{Consumers, Running};
+use super::{App, Hook};
+use crate::backend::{Connection, Connections, NamedBackend, Subscription};
+use crate::error::{Error, ErrorKind};
+use crate::handler::{BoundHandler, Next, Scope};
+use crate::publish::Publisher;
+use crate::route::{Policy, Route};
+use crate::settings::Settings;
+use crate::topology::{Declaration, Thing};
+use crate::worker::{Stop, Worker};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+/// A route that was found right.
+struct Mounted {
+    name: Arc<str>,
+    connection: usize,
+    vhost: Arc<str>,
+    queues: Vec<Arc<str>>,
+    policy: Policy,
+    handler: BoundHandler,
+    publisher: Publisher,
+}
+
+impl App {
+    /// Starts; `interrupt` ends the waiting for hooks and brokers.
+    pub(super) async fn launch(self, settings: Settings, interrupt: CancellationToken) -> Result<Running, Error> {
+        if let Some(mistake) = self.mistake {
+            return Err(mistake);
+        }
+        for variable in &settings.unknown {
+            tracing::warn!(%variable, "an environment variable that nothing reads");
+        }
+        let name = self.name.unwrap_or_else(program_name);
+        let connections = open(self.connections, &name, &settings)?;
+        let publisher = Publisher::new(Arc::clone(&connections));
+        let mut mounted = Vec::new();
+        let mut names = HashSet::new();
+        for route in self.routes {
+            let route = mount(route, &connections, &publisher, &settings, &self.state, &self.layers)?;
+            if !names.insert(Arc::clone(&route.name)) {
+                return Err(Error::configuration(format!(
+                    "two routes are named `{}`; give one of them another name by `name = \"..\"` or `.name(..)`",
+                    route.name
+                )));
+            }
+            mounted.push(route);
+        }
+        let declarations = sort(self.declarations, &connections)?;
+        let context = Context { state: Arc::new(self.state), publisher };
+
+        let started = start_up(self.on_startup, declarations, &connections, &context);
+        let started = tokio::select! {
+            started = started => started,
+            () = interrupt.cancelled() => Err((true, Error::new(ErrorKind::Shutdown, "the app was told to stop before it had started"))),
+        };
+        let consumers = match &started {
+            Ok(()) => consume(mounted, &connections),
+            Err(_) => Consumers::none(),
+        };
+        let running = Running::new(
+            consumers,
+            connections,
+            context,
+            self.on_shutdown,
+            self.shutdown_timeout.unwrap_or(settings.shutdown_timeout),
+        );
+        match started {
+            Ok(()) => {
+                tracing::info!(app = name, "started");
+                Ok(running)
+            }
+            Err((hooks, error)) => {
+                let cleaned = running.stop(hooks).await;
+                if let Err(also) = cleaned {
+                    tracing::error!(error = ?also, "could not clean up after a start that failed");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Opens the connections' backends; nothing connects yet.
+fn open(connections: Vec<Connection>, app: &str, settings: &Settings) -> Result<Connections, Error> {
+    let several = connections.len() > 1;
+    let mut opened: Vec<NamedBackend> = Vec::new();
+    for connection in connections {
+        let name = connection.0.name().map(str::to_owned);
+        match &name {
+            None if several => {
+                return Err(Error::configuration(
+                    "the app has several connections and one of them has no name; give each a name by `.name(..)`",
+                ));
+            }
+            Some(name) if opened.iter().any(|known| known.name.as_ref() == Some(name)) => {
+                return Err(Error::configuration(format!("two connections are named `{name}`")));
+            }
+            _ => {}
+        }
+        opened.push(NamedBackend { name, backend: connection.0.open(app, settings)? });
+    }
+    Ok(opened.into())
+}
+
+/// The connection of this name, or the only one.
+fn choose(name: Option<&str>, connections: &Connections, whose: &str) -> Result<usize, Error> {
+    let known = || {
+        let names: Vec<_> = connections.iter().filter_map(|known| known.name.as_deref()).collect();
+        if names.is_empty() { "none has a name".to_owned() } else { format!("there are `{}`", names.join("`, `")) }
+    };
+    match name {
+        Some(name) => connections.iter().position(|known| known.name.as_deref() == Some(name)).ok_or_else(|| {
+            Error::configuration(format!("{whose}: the app has no connection named `{name}`; {}", known()))
+        }),
+        None if connections.is_empty() => {
+            Err(Error::configuration(format!("{whose}: the app has no connection; add one by `.connect(..)`")))
+        }
+        None if connections.len() > 1 => Err(Error::configuration(format!(
+            "{whose}: the app has several connections, so it must name one by `connection = \"..\"` or `.connection(..)`; {}",
+            known()
+        ))),
+        None => Ok(0),
+    }
+}
+
+fn mount(
+    mut route: Route,
+    connections: &Connections,
+    publisher: &Publisher,
+    settings: &Settings,
+    state: &crate::state::StateMap,
+    layers: &[Arc<dyn crate::handler::Layer>],
+) -> Result<Mounted, Error> {
+    let label = route.label();
+    let whose = format!("route `{label}`");
+    let connection = choose(route.connection.as_deref(), connections, &whose)?;
+    let backend = &connections[connection].backend;
+    let policy = Policy::of(&route, backend.default_prefetch(), settings)?;
+    let vhost: Arc<str> = route.vhost.as_deref().unwrap_or(backend.default_vhost()).into();
+    let publisher = publisher.at(connection, &vhost);
+    let Some(handler) = route.handler.take() else {
+        return Err(Error::configuration(format!("{whose}: it has no handler; add `.handler(..)`")));
+    };
+    let scope = Scope { state, publisher: publisher.clone() };
+    let handler = handler.bind(&scope).map_err(|missing| Error::configuration(format!("{whose}: {missing}")))?;
+    Ok(Mounted {
+        name: label.into(),
+        connection,
+        vhost,
+        queues: route.queues.iter().map(|queue| queue.as_str().into()).collect(),
+        policy,
+        handler: wrap(handler, layers.iter().chain(&route.layers).cloned().collect()),
+        publisher,
+    })
+}
+
+/// The handler within its layers.
+fn wrap(handler: BoundHandler, layers: Arc<[Arc<dyn crate::handler::Layer>]>) -> BoundHandler {
+    if layers.is_empty() {
+        return handler;
+    }
+    Arc::new(move |bulk| Box::pin(Next::new(Arc::clone(&layers), Arc::clone(&handler)).run(bulk)))
+}
+
+/// What is to be declared, by connection and virtual host, in the order it was asked for.
+type Sorted = BTreeMap<(usize, Arc<str>), Vec<Thing>>;
+
+fn sort(declarations: Vec<Declaration>, connections: &Connections) -> Result<Sorted, Error> {
+    let mut sorted = Sorted::new();
+    for declaration in declarations {
+        let whose = match &declaration.thing {
+            Thing::Queue(queue) => format!("queue `{}`", queue.name),
+            Thing::Exchange(exchange) => format!("exchange `{}`", exchange.name),
+            Thing::Binding(binding) => {
+                format!("binding of queue `{}` to exchange `{}`", binding.queue, binding.exchange)
+            }
+        };
+        let connection = choose(declaration.connection.as_deref(), connections, &whose)?;
+        let vhost = declaration.vhost.as_deref().unwrap_or(connections[connection].backend.default_vhost()).into();
+        sorted.entry((connection, vhost)).or_default().push(declaration.thing);
+    }
+    // A dead-letter queue that the app declares itself is as the app says.
+    for things in sorted.values_mut() {
+        let declared: HashSet<String> = things.iter().filter_map(Thing::queue_name).map(str::to_owned).collect();
+        for thing in things {
+            if let Thing::Queue(queue) = thing {
+                queue.dead_letter_queue.take_if(|name| declared.contains(name));
+            }
+        }
+    }
+    Ok(sorted)
+}
+
+/// Startup hooks, then declarations. An error tells with it whether the shutdown hooks are to run: they
+/// are when all startup hooks did.
+async fn start_up(
+    hooks: Vec<Hook>,
+    declarations: Sorted,
+    connections: &Connections,
+    context: &Context,
+) -> Result<(), (bool, Error)> {
+    for (place, hook) in hooks.into_iter().enumerate() {
+        hook.run(context.clone()).await.map_err(|failure| {
+            (
+                false,
+                Error::new(ErrorKind::Startup, format!("startup hook {} failed", place + 1))
+                    .because(failure.to_string()),
+            )
+        })?;
+    }
+    for ((connection, vhost), things) in declarations {
+        connections[connection].backend.declare(vhost, things).await.map_err(|error| (true, error))?;
+    }
+    Ok(())
+}
+
+/// Starts a worker a route and a consumer a queue.
+fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
+    let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
+    let close = CancellationToken::new();
+    let mut workers = JoinSet::new();
+    let mut consumers = Vec::new();
+    for route in routes {
+        let (outbox, inbox) = mpsc::unbounded_channel();
+        let span = tracing::info_span!("route", name = &*route.name);
+        for (lane, queue) in route.queues.iter().enumerate() {
+            let _entered = span.enter();
+            consumers.push(connections[route.connection].backend.consume(Subscription {
+                route: Arc::clone(&route.name),
+                lane,
+                vhost: Arc::clone(&route.vhost),
+                queue: Arc::clone(queue),
+                prefetch: route.policy.prefetch,
+                inbox: outbox.clone(),
+                cancel: stop.drain.clone(),
+                close: close.clone(),
+            }));
+        }
+        let worker = Worker {
+            route: route.name,
+            policy: route.policy,
+            handler: route.handler,
+            publisher: route.publisher,
+            inbox,
+            lanes: route.queues.len(),
+            stop: stop.clone(),
+        };
+        workers.spawn(worker.run().instrument(span));
+    }
+    Consumers { workers, consumers, stop, close }
+}
+
+fn program_name() -> String {
+    std::env::args_os()
+        .next()
+        .and_then(|path| Some(std::path::Path::new(&path).file_stem()?.to_string_lossy().into_owned()))
+        .unwrap_or_else(|| "asyncworker".into())
+}

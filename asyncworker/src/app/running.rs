@@ -1,0 +1,159 @@
+//! A running app and its end.
+
+use super::Hook;
+use super::hooks::Context;
+use crate::backend::Connections;
+use crate::error::{Error, ErrorKind};
+use crate::publish::Publisher;
+use crate::worker::Stop;
+use std::fmt;
+use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// The longest part of the shutdown timeout that is kept back from the handlers, for settling, hooks and
+/// closing; of a short timeout it is a quarter.
+const LONGEST_RESERVE: Duration = Duration::from_secs(1);
+
+/// What consumes: the engines of the routes and the consumers of their queues.
+pub(super) struct Consumers {
+    /// Each gives the number of handlers it had to abandon.
+    pub(super) workers: JoinSet<usize>,
+    pub(super) consumers: Vec<JoinHandle<()>>,
+    pub(super) stop: Stop,
+    pub(super) close: CancellationToken,
+}
+
+impl Consumers {
+    pub(super) fn none() -> Self {
+        Self {
+            workers: JoinSet::new(),
+            consumers: Vec::new(),
+            stop: Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() },
+            close: CancellationToken::new(),
+        }
+    }
+}
+
+/// An app that runs. Dropped without [`shutdown`](Self::shutdown), it stops at once: what was not settled
+/// goes back to its queue.
+pub struct Running {
+    consumers: Consumers,
+    connections: Connections,
+    context: Context,
+    hooks: Vec<Hook>,
+    shutdown_timeout: Duration,
+    /// Ends workers and consumers when the app is dropped.
+    _at_once: [DropGuard; 3],
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("routes", &self.consumers.workers.len()).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    pub(super) fn new(
+        consumers: Consumers,
+        connections: Connections,
+        context: Context,
+        hooks: Vec<Hook>,
+        shutdown_timeout: Duration,
+    ) -> Self {
+        let tokens = [&consumers.stop.drain, &consumers.stop.abandon, &consumers.close];
+        let _at_once = tokens.map(|token| token.clone().drop_guard());
+        Self { consumers, connections, context, hooks, shutdown_timeout, _at_once }
+    }
+
+    /// A publisher on the app's first connection.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.context.publisher()
+    }
+
+    pub(super) fn shutdown_timeout(&self) -> Duration {
+        self.shutdown_timeout
+    }
+
+    /// Stops the app: consumers are cancelled, the partial bulk is handed to its handler, handlers are
+    /// waited for, what they said is settled, everything else goes back to its queue, shutdown hooks run,
+    /// connections close. All of that within the shutdown timeout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Shutdown`]: a handler or a hook did not end in time, or a hook failed. No message is
+    /// lost by it.
+    ///
+    /// # Cancel safety
+    /// Dropped halfway, the rest stops at once.
+    pub async fn shutdown(self) -> Result<(), Error> {
+        self.stop(true).await
+    }
+
+    pub(super) async fn stop(mut self, run_hooks: bool) -> Result<(), Error> {
+        let deadline = Instant::now() + self.shutdown_timeout;
+        let reserve = LONGEST_RESERVE.min(self.shutdown_timeout / 4);
+        let mut complaints = Vec::new();
+
+        let abandoned = self.drain(deadline - reserve).await;
+        if abandoned > 0 {
+            complaints.push(format!("{abandoned} handlers did not end in time"));
+        }
+        self.consumers.close.cancel();
+        for consumer in std::mem::take(&mut self.consumers.consumers) {
+            if timeout_at(deadline, consumer).await.is_err() {
+                complaints.push("a consumer did not close in time".into());
+            }
+        }
+        if run_hooks {
+            complaints.extend(self.run_hooks(deadline).await);
+        }
+        for connection in self.connections.iter() {
+            if timeout_at(deadline, connection.backend.close()).await.is_err() {
+                complaints.push("a connection did not close in time".into());
+            }
+        }
+        if complaints.is_empty() {
+            tracing::info!("stopped");
+            return Ok(());
+        }
+        let error =
+            Error::new(ErrorKind::Shutdown, format!("the app did not stop in order: {}", complaints.join("; ")));
+        tracing::error!(%error);
+        Err(error)
+    }
+
+    /// Waits for the handlers as long as it may; gives the number of those it had to abandon.
+    async fn drain(&mut self, until: Instant) -> usize {
+        let Consumers { workers, stop, .. } = &mut self.consumers;
+        stop.drain.cancel();
+        let mut abandoned = 0;
+        let drained = async {
+            while let Some(ended) = workers.join_next().await {
+                abandoned += ended.unwrap_or(1);
+            }
+        };
+        if timeout_at(until, drained).await.is_err() {
+            stop.abandon.cancel();
+            while let Some(ended) = workers.join_next().await {
+                abandoned += ended.unwrap_or(1);
+            }
+        }
+        abandoned
+    }
+
+    async fn run_hooks(&mut self, deadline: Instant) -> Vec<String> {
+        let mut complaints = Vec::new();
+        while let Some(hook) = self.hooks.pop() {
+            let place = self.hooks.len() + 1;
+            // A hook gets a turn even when the handlers have used up the time: most need next to none.
+            match timeout_at(deadline, hook.run(self.context.clone())).await {
+                Ok(Ok(())) => {}
+                Ok(Err(failure)) => complaints.push(format!("shutdown hook {place} failed: {failure}")),
+                Err(_) => complaints.push(format!("shutdown hook {place} did not end in time")),
+            }
+        }
+        complaints
+    }
+}

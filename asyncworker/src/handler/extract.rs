@@ -1,0 +1,168 @@
+//! What a handler may take as arguments.
+
+use super::Failure;
+use crate::message::{Batch, Bulk, Headers, Message, Properties, decode};
+use crate::publish::Publisher;
+use crate::state::StateMap;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use std::any::type_name;
+use std::ops::Deref;
+
+/// How many messages of its bulk an argument stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    /// Nothing to do with the messages: fits any bulk.
+    Any,
+    /// The one message of a bulk of one.
+    One,
+    /// All of them.
+    Many,
+}
+
+/// What a handler may take as an argument.
+///
+/// What it needs of the app is looked up once, when the app starts ([`resolve`](Self::resolve)); each
+/// bulk then only passes by [`extract`](Self::extract).
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot take `{Self}`",
+    label = "not something a handler may take",
+    note = "it may take `Batch<Message<T>>`, `Message<T>`, `Body<T>`, `Headers`, `Properties`, `Bytes`, `State<T>` and `Publisher`, where `T` is `Deserialize` (or `Clone` for `State`), `Send`, `Sync` and `'static`"
+)]
+pub trait Extract: Sized + Send + 'static {
+    /// What was looked up at start.
+    type Resolved: Clone + Send + Sync + 'static;
+
+    /// How many messages the argument stands for.
+    const ARITY: Arity = Arity::Any;
+
+    /// Looks up what the argument needs of the app.
+    ///
+    /// # Errors
+    /// The app has no such thing, in words that say what is missing; it becomes a start-up error that
+    /// names the route.
+    fn resolve(scope: &Scope<'_>) -> Result<Self::Resolved, String>;
+
+    /// Makes the argument for this bulk.
+    ///
+    /// # Errors
+    /// The handler is not called, and the failure is its failure.
+    fn extract(resolved: &Self::Resolved, bulk: &Bulk) -> Result<Self, Failure>;
+}
+
+/// What an argument may ask of the app at start.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    pub(crate) state: &'a StateMap,
+    pub(crate) publisher: Publisher,
+}
+
+impl Scope<'_> {
+    /// The state of this type, if the app has one.
+    #[must_use]
+    pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.state.get()
+    }
+
+    /// A publisher on the route's connection and virtual host.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+}
+
+/// A value the app was given by [`App::state`](crate::App::state), cloned for each run; so it is most
+/// often an `Arc`. A type that the app does not have is a start-up error.
+#[derive(Debug, Clone, Copy)]
+pub struct State<T>(pub T);
+
+impl<T> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> Extract for State<T> {
+    type Resolved = T;
+
+    fn resolve(scope: &Scope<'_>) -> Result<T, String> {
+        let name = type_name::<T>();
+        scope.state().ok_or_else(|| {
+            format!("it takes `State<{name}>`, and the app has no such state; add `.state(..)` with a `{name}`")
+        })
+    }
+
+    fn extract(resolved: &T, _: &Bulk) -> Result<Self, Failure> {
+        Ok(Self(resolved.clone()))
+    }
+}
+
+impl Extract for Publisher {
+    type Resolved = Self;
+
+    fn resolve(scope: &Scope<'_>) -> Result<Self, String> {
+        Ok(scope.publisher())
+    }
+
+    fn extract(resolved: &Self, _: &Bulk) -> Result<Self, Failure> {
+        Ok(resolved.clone())
+    }
+}
+
+impl<T: Send + Sync + 'static> Extract for Batch<Message<T>> {
+    type Resolved = ();
+
+    const ARITY: Arity = Arity::Many;
+
+    fn resolve(_: &Scope<'_>) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn extract((): &(), bulk: &Bulk) -> Result<Self, Failure> {
+        Ok(Self::of(bulk))
+    }
+}
+
+/// The decoded body of one message. A body that does not decode never reaches the handler: the message
+/// takes the route's `on_decode_error`.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<T>(pub T);
+
+impl<T> Deref for Body<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// An argument that is made of the one message of a bulk of one.
+macro_rules! extract_one {
+    (impl [$($generics:tt)*] $type:ty, |$bulk:ident| $make:expr) => {
+        impl<$($generics)*> Extract for $type {
+            type Resolved = ();
+
+            const ARITY: Arity = Arity::One;
+
+            fn resolve(_: &Scope<'_>) -> Result<(), String> {
+                Ok(())
+            }
+
+            fn extract((): &(), $bulk: &Bulk) -> Result<Self, Failure> {
+                $make
+            }
+        }
+    };
+}
+
+extract_one!(impl [T: Send + Sync + 'static] Message<T>, |bulk| Ok(Self::new(bulk.clone(), 0)));
+extract_one!(impl [T: DeserializeOwned + Send + 'static] Body<T>, |bulk| Ok(Self(decode(&bulk.entries()[0])?)));
+extract_one!(impl [] Bytes, |bulk| Ok(bulk.entries()[0].delivery.body.clone()));
+extract_one!(impl [] Properties, |bulk| {
+    Ok(bulk.entries()[0].delivery.properties.as_deref().cloned().unwrap_or_default())
+});
+extract_one!(impl [] Headers, |bulk| {
+    Ok(bulk.entries()[0].delivery.properties.as_deref().map(|p| p.headers.clone()).unwrap_or_default())
+});

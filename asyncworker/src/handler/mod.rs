@@ -1,0 +1,103 @@
+//! From an `async fn` to something the engine can run: arguments, the returned value, middleware.
+
+mod extract;
+mod failure;
+mod layer;
+mod outcome;
+
+pub use extract::{Arity, Body, Extract, Scope, State};
+pub use failure::Failure;
+pub use layer::{Layer, Next};
+pub use outcome::{IntoOutcome, Outcome};
+
+use crate::message::Bulk;
+use futures_util::future::BoxFuture;
+use std::sync::Arc;
+
+/// A handler whose arguments are resolved: one future a bulk.
+pub(crate) type BoundHandler = Arc<dyn Fn(Bulk) -> BoxFuture<'static, Result<Outcome, Failure>> + Send + Sync>;
+
+/// An `async fn` of up to eight arguments, each an [`Extract`], that returns an [`IntoOutcome`].
+///
+/// It is implemented for functions and closures; `A` is the tuple of their arguments and is never
+/// written.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not a handler",
+    note = "a handler is an `async fn` of up to eight arguments, such as `async fn drain(messages: Batch<Message<Order>>) -> Result<(), Failure>`",
+    note = "its arguments must be `Extract`, what it returns `IntoOutcome`, and its future `Send`: hold no `Rc`, `RefCell` borrow or `MutexGuard` over an `await`"
+)]
+pub trait Handler<A>: Clone + Send + Sync + 'static {
+    /// Whether it takes one message at a time rather than a batch.
+    #[doc(hidden)]
+    fn one_at_a_time() -> bool;
+
+    /// Looks up what its arguments need.
+    #[doc(hidden)]
+    #[allow(private_interfaces)]
+    fn bind(self, scope: &Scope<'_>) -> Result<BoundHandler, String>;
+}
+
+/// A handler with its arguments' types forgotten, before it is bound.
+pub(crate) trait BindHandler: Send {
+    fn one_at_a_time(&self) -> bool;
+
+    fn bind(self: Box<Self>, scope: &Scope<'_>) -> Result<BoundHandler, String>;
+}
+
+struct Erased<H, A> {
+    handler: H,
+    arguments: std::marker::PhantomData<fn() -> A>,
+}
+
+impl<H: Handler<A>, A> BindHandler for Erased<H, A> {
+    fn one_at_a_time(&self) -> bool {
+        H::one_at_a_time()
+    }
+
+    fn bind(self: Box<Self>, scope: &Scope<'_>) -> Result<BoundHandler, String> {
+        self.handler.bind(scope)
+    }
+}
+
+pub(crate) fn erase<A: 'static>(handler: impl Handler<A>) -> Box<dyn BindHandler> {
+    Box::new(Erased { handler, arguments: std::marker::PhantomData })
+}
+
+macro_rules! handler_of {
+    ($($argument:ident),*) => {
+        #[allow(non_snake_case, unused_variables, private_interfaces)]
+        impl<F, R, Fut, $($argument),*> Handler<($($argument,)*)> for F
+        where
+            F: Fn($($argument),*) -> Fut + Clone + Send + Sync + 'static,
+            Fut: Future<Output = R> + Send + 'static,
+            R: IntoOutcome + 'static,
+            $($argument: Extract,)*
+        {
+            fn one_at_a_time() -> bool {
+                [$(matches!($argument::ARITY, Arity::One)),*].contains(&true)
+            }
+
+            fn bind(self, scope: &Scope<'_>) -> Result<BoundHandler, String> {
+                $(let $argument = $argument::resolve(scope)?;)*
+                Ok(Arc::new(move |bulk| {
+                    let handler = self.clone();
+                    $(let $argument = $argument.clone();)*
+                    Box::pin(async move {
+                        handler($(<$argument as Extract>::extract(&$argument, &bulk)?),*).await.into_outcome()
+                    })
+                }))
+            }
+        }
+    };
+}
+
+handler_of!();
+handler_of!(A1);
+handler_of!(A1, A2);
+handler_of!(A1, A2, A3);
+handler_of!(A1, A2, A3, A4);
+handler_of!(A1, A2, A3, A4, A5);
+handler_of!(A1, A2, A3, A4, A5, A6);
+handler_of!(A1, A2, A3, A4, A5, A6, A7);
+handler_of!(A1, A2, A3, A4, A5, A6, A7, A8);

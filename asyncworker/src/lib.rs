@@ -1,0 +1,90 @@
+//! The microframework for message workers: an `async fn` over a bulk of messages, kept running.
+
+// Without a backend the engine has nobody to serve; the crate builds all the same.
+#![cfg_attr(not(any(feature = "amqp", feature = "memory")), allow(dead_code))]
+
+mod app;
+mod backend;
+mod error;
+mod handler;
+mod message;
+mod publish;
+mod route;
+mod settings;
+mod state;
+pub mod telemetry;
+mod topology;
+mod worker;
+
+pub use app::{App, Context, Running};
+pub use async_trait::async_trait;
+pub use backend::Connection;
+#[cfg(feature = "amqp")]
+pub use backend::amqp::Amqp;
+#[cfg(feature = "memory")]
+pub use backend::memory::{Memory, MemoryMessage};
+pub use bytes::Bytes;
+pub use error::{Error, ErrorKind};
+pub use handler::{Arity, Body, Extract, Failure, Handler, IntoOutcome, Layer, Next, Outcome, Scope, State};
+pub use message::{Batch, Bulk, DecodeError, HeaderValue, Headers, Marks, Message, Properties};
+pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
+pub use route::{Action, Route, RouteOptions};
+pub use topology::{Binding, Declaration, Exchange, Queue};
+
+#[cfg(feature = "macros")]
+pub use asyncworker_macros::route;
+
+/// What a worker's file imports.
+pub mod prelude {
+    #[cfg(feature = "amqp")]
+    pub use crate::Amqp;
+    #[cfg(feature = "memory")]
+    pub use crate::Memory;
+    #[cfg(feature = "macros")]
+    pub use crate::routes;
+    pub use crate::{
+        Action, App, Batch, Binding, Body, Exchange, Failure, Headers, Layer, Message, Properties, Publish, Publisher,
+        Queue, Route, RouteOptions, State,
+    };
+}
+
+/// What the attributes' expansions name. Not part of the public API.
+#[cfg(feature = "macros")]
+#[doc(hidden)]
+pub mod __private {
+    pub use inventory;
+
+    /// A function that has a route attribute.
+    pub trait Routed {
+        /// Its routes.
+        fn routes() -> Vec<crate::Route>;
+    }
+
+    /// The routes of one attributed function.
+    #[derive(Debug)]
+    pub struct Discovered {
+        pub(crate) routes: fn() -> Vec<crate::Route>,
+    }
+
+    impl Discovered {
+        /// Found at link time.
+        #[must_use]
+        pub const fn new(routes: fn() -> Vec<crate::Route>) -> Self {
+            Self { routes }
+        }
+    }
+
+    inventory::collect!(Discovered);
+}
+
+/// The routes of functions that have a route attribute: `routes![index, billing::receipt]`.
+#[cfg(feature = "macros")]
+#[macro_export]
+macro_rules! routes {
+    ($($handler:path),* $(,)?) => {{
+        #[allow(unused_mut)]
+        let mut routes: ::std::vec::Vec<$crate::Route> = ::std::vec::Vec::new();
+        $(routes.extend(<$handler as $crate::__private::Routed>::routes());)*
+        routes
+    }};
+}

@@ -1,0 +1,30 @@
+//! The app's typed state: one value a type.
+
+use std::any::{Any, TypeId, type_name};
+use std::collections::HashMap;
+use std::fmt;
+
+/// Values by their type, frozen when the app starts.
+#[derive(Default)]
+pub(crate) struct StateMap {
+    values: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    names: Vec<&'static str>,
+}
+
+impl StateMap {
+    /// Adds a value; false when there is one of this type already.
+    pub(crate) fn insert<T: Send + Sync + 'static>(&mut self, value: T) -> bool {
+        self.names.push(type_name::<T>());
+        self.values.insert(TypeId::of::<T>(), Box::new(value)).is_none()
+    }
+
+    pub(crate) fn get<T: Clone + 'static>(&self) -> Option<T> {
+        self.values.get(&TypeId::of::<T>())?.downcast_ref().cloned()
+    }
+}
+
+impl fmt::Debug for StateMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(&self.names).finish()
+    }
+}
