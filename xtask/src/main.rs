@@ -1,0 +1,84 @@
+//! The project's own tasks, called as `cargo xtask <task>`.
+//!
+//! * `test` finds, starts or installs a broker, runs every test of the workspace against it, and stops it again.
+//! * `broker` runs a RabbitMQ node for daily use, and is how fault tests kill, pause and restart theirs.
+//! * `msrv` checks the minimum Rust version that the workspace states.
+//!
+//! `cargo xtask --help` lists the verbs and the environment variables.
+#![allow(clippy::print_stdout, reason = "a command-line tool answers on its standard output")]
+
+mod broker;
+mod failure;
+mod lock;
+mod msrv;
+mod process;
+mod test_run;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The tasks of the asyncworker workspace.
+
+    cargo xtask test [-- ARGS]     run every test with a broker; with ARGS, run `cargo test ARGS`
+    cargo xtask broker VERB        run a RabbitMQ node
+    cargo xtask msrv               check the minimum Rust version that the workspace states
+
+Verbs of `broker`:
+    start              start the node (the same one again, where it ran before); prints its URL
+    stop               stop it gracefully; durable queues and their messages stay
+    restart            kill and start; with --graceful, stop and start
+    kill               end it at once with SIGKILL, as a crash would
+    pause, resume      freeze it with SIGSTOP (its connections stay open but silent), and let it go on
+    remove             end it and delete its data
+    ctl ARGS           run `rabbitmqctl ARGS` against it
+    url                print its URL
+    status             print what it is; exits with 3 where it does not run
+
+Where the broker comes from, the first that applies:
+    1. AMQP_URL, where set: `test` and `ctl` use that broker, which no verb starts or ends
+    2. a Docker engine with Compose: the service in docker-compose.yml
+    3. an installed rabbitmq-server: a private node on free ports, apart from any system service
+    4. rabbitmq-server, installed with the system's package manager, where this user may
+
+Environment:
+    AMQP_URL                 the broker to use, e.g. amqp://guest:guest@127.0.0.1:5672
+    RABBITMQCTL              the command line of rabbitmqctl for the broker in AMQP_URL (default: rabbitmqctl)
+    ASYNCWORKER_BROKER_DIR   the folder of the node that `broker` acts on (default: target/broker/daily)
+
+What `test` sets for the tests:
+    AMQP_URL                 the broker to test with
+    ASYNCWORKER_TEST_BROKER  a program: tests control the node with `$ASYNCWORKER_TEST_BROKER broker VERB`
+    ASYNCWORKER_BROKER_DIR   target/broker/test, the folder of the node which those verbs act on
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        [] | ["-h" | "--help" | "help", ..] => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        // `ctl` hands everything on, also a `--help`.
+        ["broker", "ctl", arguments @ ..] => broker::ctl(arguments),
+        [.., "-h" | "--help"] if !words.contains(&"--") => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        ["test"] => test_run::run(&[]),
+        ["test", "--", arguments @ ..] => test_run::run(arguments),
+        ["broker", verb, arguments @ ..] => broker::run(verb, arguments),
+        ["msrv"] => msrv::run(),
+        [test_run::WATCH, run] => test_run::watch(run),
+        _ => {
+            eprintln!("xtask: `{}` is not a task\n\n{HELP}", arguments.join(" "));
+            return ExitCode::from(2);
+        }
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("xtask: {failure}");
+        ExitCode::FAILURE
+    })
+}
