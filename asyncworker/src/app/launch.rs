@@ -14,10 +14,14 @@ use crate::topology::{Declaration, Thing};
 use crate::worker::{Stop, Worker};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
+
+/// A timeout that the clock cannot count to is as good as this.
+const LONGEST_SHUTDOWN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A route that was found right.
 struct Mounted {
@@ -71,7 +75,7 @@ impl App {
             connections,
             context,
             self.on_shutdown,
-            self.shutdown_timeout.unwrap_or(settings.shutdown_timeout),
+            self.shutdown_timeout.unwrap_or(settings.shutdown_timeout).min(LONGEST_SHUTDOWN),
         );
         match started {
             Ok(()) => {
