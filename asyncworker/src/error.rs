@@ -64,13 +64,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        let mut cause = self.source();
-        while let Some(error) = cause {
-            write!(f, "\n  caused by: {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        f.write_str(&told_once(self, "\n  caused by: "))
     }
 }
 
@@ -82,16 +76,20 @@ impl StdError for Error {
 
 /// An error with all its causes on one line, for a log.
 pub(crate) fn one_line(error: &(dyn StdError + 'static)) -> String {
-    let mut line = error.to_string();
+    told_once(error, ": ")
+}
+
+/// An error and its causes; many errors repeat their source's words in their own, and those are left out.
+fn told_once(error: &(dyn StdError + 'static), between: &str) -> String {
+    let mut told = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        // Many errors repeat their source's words in their own.
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
+        if !told.contains(&text) {
+            told.push_str(between);
+            told.push_str(&text);
         }
         cause = error.source();
     }
-    line
+    told
 }

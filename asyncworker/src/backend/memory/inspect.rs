@@ -8,12 +8,12 @@ use crate::route::Action;
 use std::pin::pin;
 use std::time::Duration;
 
-/// How long an inspection waits for what it was told to wait for.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// How long an inspection waits for what it was told to wait for: longer than a partial bulk waits by default.
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
 
 /// Inspections, in the virtual host of the handle. Of a queue that does not exist they tell that it is empty.
 impl Memory {
-    /// Waits until handlers have made this many settlements of messages of a queue, at most 30 s of
+    /// Waits until handlers have made this many settlements of messages of a queue, at most 90 s of
     /// tokio's time. Gives all that were made so far, ordered by message (first the one that was pushed
     /// first), several of the same message in the order they were made.
     ///
@@ -35,7 +35,7 @@ impl Memory {
         })
     }
 
-    /// Waits until a queue has no message left, neither ready nor unsettled, at most 30 s of tokio's time.
+    /// Waits until a queue has no message left, neither ready nor unsettled, at most 90 s of tokio's time.
     /// Tells whether it came to that.
     ///
     /// # Cancel safety
