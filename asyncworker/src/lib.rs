@@ -1,5 +1,4 @@
-//! The microframework for message workers: an `async fn` over a bulk of messages, kept running.
-
+#![doc = include_str!("../docs/crate.md")]
 // Without a backend the engine has nobody to serve; the crate builds all the same.
 #![cfg_attr(not(any(feature = "amqp", feature = "memory")), allow(dead_code))]
 
@@ -88,3 +87,8 @@ macro_rules! routes {
         routes
     }};
 }
+
+/// The programs of the README, compiled and run with the tests.
+#[cfg(all(doctest, feature = "amqp", feature = "macros", feature = "memory"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;

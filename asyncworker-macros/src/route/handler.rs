@@ -3,7 +3,7 @@
 use super::options::located;
 use crate::errors::{Errors, readable};
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, ReturnType, Signature, Type, TypeReference, Visibility};
@@ -107,7 +107,24 @@ impl Handler {
             }
             ReturnType::Type(_, ty) => quote_spanned!(located(ty.span())=> concludes::<#ty>();),
         };
-        quote!(#(#arguments)* #returned)
+        let sends = self.send_check();
+        quote!(#(#arguments)* #returned #sends)
+    }
+
+    /// A statement that compiles if the function's future is `Send`: asked for by itself, the compiler says what is
+    /// held over which `await`. It calls `sends`.
+    fn send_check(&self) -> Option<TokenStream> {
+        let mut types = Vec::new();
+        for argument in &self.signature.inputs {
+            match argument {
+                // A parameter that may not be there could not be passed on conditionally.
+                FnArg::Typed(argument) if argument.attrs.is_empty() => types.push(&argument.ty),
+                _ => return None,
+            }
+        }
+        let name = self.name();
+        let arguments: Vec<_> = (0..types.len()).map(|place| format_ident!("argument_{place}")).collect();
+        Some(quote_spanned!(located(name.span())=> let _ = |#(#arguments: #types),*| sends(#name(#(#arguments),*));))
     }
 }
 

@@ -117,6 +117,7 @@ fn type_checks(handler: &Handler) -> TokenStream {
         const _: () = {
             fn extracts<T: ::asyncworker::Extract>() {}
             fn concludes<T: ::asyncworker::IntoOutcome>() {}
+            fn sends<F: ::core::marker::Send>(_: F) {}
             fn check() {
                 #checks
             }

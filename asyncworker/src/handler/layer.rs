@@ -39,6 +39,14 @@ pub trait Layer: Send + Sync + 'static {
     async fn call(&self, bulk: Bulk, next: Next) -> Result<Outcome, Failure>;
 }
 
+/// A layer that something else looks at too.
+#[async_trait]
+impl<L: Layer + ?Sized> Layer for Arc<L> {
+    async fn call(&self, bulk: Bulk, next: Next) -> Result<Outcome, Failure> {
+        (**self).call(bulk, next).await
+    }
+}
+
 /// What a [`Layer`] goes around: the layers inside it and the handler.
 #[derive(Clone)]
 pub struct Next {

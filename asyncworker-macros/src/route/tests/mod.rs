@@ -62,6 +62,7 @@ fn the_whole_expansion() {
         const _: () = {
             fn extracts<T: ::asyncworker::Extract>() {}
             fn concludes<T: ::asyncworker::IntoOutcome>() {}
+            fn sends<F: ::core::marker::Send>(_: F) {}
             fn check() {
                 extracts::<A>();
                 #[cfg(b)]
@@ -75,6 +76,18 @@ fn the_whole_expansion() {
         }
     };
     assert_eq!(expanded.to_string(), expected.to_string());
+}
+
+#[test]
+fn the_future_is_asked_by_itself_whether_it_is_send() {
+    let expanded = expand(
+        quote!("orders"),
+        quote!(
+            async fn index(A(a): A, b: B) {}
+        ),
+    );
+    let check = quote!(let _ = |argument_0: A, argument_1: B| sends(index(argument_0, argument_1)););
+    assert!(expanded.to_string().contains(&check.to_string()), "{expanded}");
 }
 
 #[test]
