@@ -1,0 +1,1 @@
+//! One small program a capability; see the folder.
