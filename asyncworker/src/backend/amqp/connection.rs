@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -262,9 +263,10 @@ impl Supervisor {
             for endpoint in &config.endpoints {
                 match self.connect(endpoint).await {
                     Ok(live) => {
-                        let failures = self.attempts.worked();
-                        tracing::info!(broker = %endpoint, failures, "connected");
+                        tracing::info!(broker = %endpoint, failures = self.attempts.failures(), "connected");
+                        let start = Instant::now();
                         let cause = self.epoch(live).await;
+                        self.attempts.worked_for(start.elapsed());
                         self.failed(endpoint, "the connection was lost", cause);
                     }
                     Err(cause) => self.failed(endpoint, "cannot connect", cause),

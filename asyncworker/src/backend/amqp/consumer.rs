@@ -15,6 +15,7 @@ use lapin::types::FieldTable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 /// Numbers the channels of the process, so that no two epochs are alike.
@@ -55,10 +56,16 @@ impl Consumer {
                 () = cancel.cancelled() => break,
             };
             let cause = match opened {
-                Ok((channel, consumer)) => match self.epoch(&live, channel, consumer).await {
-                    End::Closed => break,
-                    End::Lost(cause) => cause,
-                },
+                Ok((channel, consumer)) => {
+                    tracing::info!(failures = self.attempts.failures(), "consuming");
+                    let start = Instant::now();
+                    let end = self.epoch(&live, channel, consumer).await;
+                    self.attempts.worked_for(start.elapsed());
+                    match end {
+                        End::Closed => break,
+                        End::Lost(cause) => cause,
+                    }
+                }
                 Err(cause) => cause,
             };
             // When the connection is gone its supervisor tells why and makes the pause.
@@ -120,11 +127,9 @@ impl Consumer {
     }
 
     /// Passes deliveries on until the channel's end.
-    async fn epoch(&mut self, live: &Live, channel: lapin::Channel, consumer: lapin::Consumer) -> End {
+    async fn epoch(&self, live: &Live, channel: lapin::Channel, consumer: lapin::Consumer) -> End {
         let Subscription { lane, prefetch, cancel, close, .. } = self.subscription.clone();
         let epoch = EPOCHS.fetch_add(1, Ordering::Relaxed);
-        let failures = self.attempts.worked();
-        tracing::info!(failures, "consuming");
         let settler = Arc::new(ChannelSettler { channel: channel.clone() });
         self.subscription.tell(Signal::Opened { lane, epoch, settler });
 

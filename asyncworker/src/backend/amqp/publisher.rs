@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 /// Publishes that may be under way on a channel at once; more wait.
@@ -117,8 +118,9 @@ impl Publisher {
             let live = self.link.live().await;
             let cause = match Self::open(&live).await {
                 Ok(channel) => {
-                    self.attempts.worked();
+                    let start = Instant::now();
                     let lost = self.publish_on(&live, &channel).await;
+                    self.attempts.worked_for(start.elapsed());
                     close_channel(&channel).await;
                     lost
                 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub(super) struct Attempts {
     bounds: (Duration, Duration),
     pauses: ExponentialBackoff,
+    /// The latest pause, or the first bound before there was one.
+    pause: Duration,
     failures: u64,
     told: Option<String>,
 }
@@ -14,7 +16,7 @@ pub(super) struct Attempts {
 impl Attempts {
     /// Pauses from the first bound, doubling, to the second.
     pub(super) fn new(bounds: (Duration, Duration)) -> Self {
-        Self { bounds, pauses: pauses(bounds), failures: 0, told: None }
+        Self { bounds, pauses: pauses(bounds), pause: bounds.0, failures: 0, told: None }
     }
 
     /// Notes a failure. Gives how many there were in a row, and whether its cause is news.
@@ -31,15 +33,21 @@ impl Attempts {
     /// that many workers do not come back at the same moment.
     pub(super) fn pause(&mut self) -> Duration {
         let (_, longest) = self.bounds;
-        let pause = self.pauses.next().unwrap_or(longest);
-        pause.mul_f64(1.0 + fastrand::f64() / 2.0)
+        self.pause = self.pauses.next().unwrap_or(longest);
+        self.pause.mul_f64(1.0 + fastrand::f64() / 2.0)
     }
 
-    /// It worked: the next failure is news again, and its pause the shortest. Gives how many had failed.
-    pub(super) fn worked(&mut self) -> u64 {
-        self.pauses = pauses(self.bounds);
-        self.told = None;
-        std::mem::take(&mut self.failures)
+    /// How many failures in a row there were.
+    pub(super) fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// It worked for so long. Where that is longer than the latest pause, the next failure is news again
+    /// and its pause the shortest; what is lost as soon as it is there has not worked.
+    pub(super) fn worked_for(&mut self, time: Duration) {
+        if time > self.pause {
+            *self = Self::new(self.bounds);
+        }
     }
 }
 
@@ -57,8 +65,21 @@ mod tests {
         assert_eq!(attempts.failed("refused"), (1, true));
         assert_eq!(attempts.failed("refused"), (2, false));
         assert_eq!(attempts.failed("no such host"), (3, true));
-        assert_eq!(attempts.worked(), 3);
+        assert_eq!(attempts.failures(), 3);
+        attempts.worked_for(Duration::from_secs(2));
         assert_eq!(attempts.failed("no such host"), (1, true));
+    }
+
+    #[test]
+    fn what_is_lost_as_soon_as_it_is_there_has_not_worked() {
+        let mut attempts = Attempts::new((Duration::from_secs(1), Duration::from_secs(30)));
+        for (failures, least) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
+            assert_eq!(attempts.failed("cut").0, failures);
+            assert!(attempts.pause() >= Duration::from_secs(least));
+            attempts.worked_for(Duration::from_millis(500));
+        }
+        attempts.worked_for(Duration::from_secs(9));
+        assert_eq!(attempts.failures(), 0);
     }
 
     #[test]
@@ -68,7 +89,7 @@ mod tests {
             let pause = attempts.pause().as_secs_f64();
             assert!(pause >= f64::from(least) && pause <= f64::from(least) * 1.5, "{pause} for {least}");
         }
-        attempts.worked();
+        attempts.worked_for(Duration::from_secs(31));
         assert!(attempts.pause() <= Duration::from_millis(1500));
     }
 }
