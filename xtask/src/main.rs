@@ -45,12 +45,12 @@ Where the broker comes from, the first that applies:
 Environment:
     AMQP_URL                 the broker to use, e.g. amqp://guest:guest@127.0.0.1:5672
     RABBITMQCTL              the command line of rabbitmqctl for the broker in AMQP_URL (default: rabbitmqctl)
-    ASYNCWORKER_BROKER_DIR   the folder of the node that `broker` acts on (default: target/broker/daily)
+    XTASK_BROKER_DIR         the folder of the node that `broker` acts on (default: target/broker/daily)
 
 What `test` sets for the tests:
     AMQP_URL                 the broker to test with
-    ASYNCWORKER_TEST_BROKER  a program: tests control the node with `$ASYNCWORKER_TEST_BROKER broker VERB`
-    ASYNCWORKER_BROKER_DIR   target/broker/test, the folder of the node which those verbs act on
+    XTASK_BROKER             a program: tests control the node with `$XTASK_BROKER broker VERB`
+    XTASK_BROKER_DIR         target/broker/test, the folder of the node which those verbs act on
 ";
 
 fn main() -> ExitCode {

@@ -22,8 +22,8 @@ use crate::workspace::{node_folder, root, variable};
 use choice::Choice;
 use state::State;
 
-pub(crate) const FOLDER: &str = "ASYNCWORKER_BROKER_DIR";
-pub(crate) const TEST_BROKER: &str = "ASYNCWORKER_TEST_BROKER";
+pub(crate) const FOLDER: &str = "XTASK_BROKER_DIR";
+pub(crate) const TEST_BROKER: &str = "XTASK_BROKER";
 pub(crate) const URL: &str = "AMQP_URL";
 const CTL: &str = "RABBITMQCTL";
 

@@ -279,7 +279,7 @@ impl Supervisor {
     /// Tells of a failure once, and the hook each time.
     fn failed(&mut self, endpoint: &Endpoint, what: &str, cause: BoxError) {
         let line = one_line(&*cause);
-        let (failures, news) = self.attempts.failed(&format!("{endpoint} {line}"));
+        let (failures, news) = self.attempts.failed(&format!("{endpoint} {what} {line}"));
         if news {
             tracing::warn!(broker = %endpoint, error = line, failures, "{what}; trying again");
         } else {

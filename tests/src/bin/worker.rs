@@ -1,0 +1,138 @@
+//! A worker as a process of its own: `worker SCENARIO URL QUEUE`. Tests start it, disturb it and read what
+//! it prints.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
+
+use asyncworker::prelude::*;
+use std::fs::File;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+#[tokio::main]
+async fn main() -> Result<(), asyncworker::Error> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [scenario, url, queue] = &arguments[..] else { panic!("worker SCENARIO URL QUEUE") };
+    let amqp = Amqp::from_uri(url)?.backoff(Duration::from_millis(100), Duration::from_secs(1));
+    let app = App::new().name("worker");
+    let route = Route::amqp([queue]).name("route-of-worker");
+    let bulks = RouteOptions::new().bulk_size(500).prefetch(1000).concurrency(1).bulk_flush_interval(LONG);
+    let app = match scenario.as_str() {
+        // Takes its time, and ends.
+        "slow" => app.connect(amqp).route(route.options(bulks).handler(async |batch: Batch<Message>| {
+            println!("start {}", batch.len());
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            println!("end {}", batch.len());
+        })),
+        // As quick as it can be.
+        "quick" => app.connect(amqp).route(route.options(bulks).handler(async |batch: Batch<Message>| {
+            println!("handled {}", batch.len());
+        })),
+        // What the environment says, and nothing else.
+        "defaults" => app.connect(amqp).route(route.options(RouteOptions::new().bulk_size(500)).handler(
+            async |batch: Batch<Message>| {
+                println!("handled {}", batch.len());
+            },
+        )),
+        "declares" => app.connect(amqp).declare(Queue::new(queue)),
+        "never" => {
+            app.shutdown_timeout(Duration::from_secs(2)).connect(amqp).route(route.handler(async |message: Message| {
+                println!("start {}", message.raw().len());
+                std::future::pending::<()>().await;
+            }))
+        }
+        "blocks" => {
+            app.shutdown_timeout(Duration::from_secs(1)).connect(amqp).route(route.handler(async |_: Message| {
+                println!("start");
+                std::thread::sleep(LONG);
+            }))
+        }
+        "hook-fails" => hooks(app.connect(amqp), async || Err(Failure::new("it fails on purpose"))),
+        "hook-panics" => hooks(app.connect(amqp), async || panic!("a panic on purpose")),
+        "hook-hangs" => hooks(app.connect(amqp), async || std::future::pending().await),
+        "log" => app.connect(amqp).state(log()).route(
+            route
+                .options(
+                    RouteOptions::new().bulk_size(20).bulk_flush_interval(Duration::from_millis(100)).prefetch(200),
+                )
+                .handler(note),
+        ),
+        "leak" => {
+            let amqp = amqp.name("leaky").on_connection_failure(|error, failures| {
+                println!("failure {failures}: {error} {error:?}");
+            });
+            println!("{amqp:?}");
+            let app = app.connect(amqp).route(route.handler(async |_: Message| ()));
+            println!("{app:?} {:#?}", asyncworker::Connection::from(Amqp::from_uri(url)?));
+            let _ = std::panic::catch_unwind(|| panic!("{:?}", Amqp::from_uri(url)));
+            println!("{:?}", Amqp::from_uri(&format!("{url}/?nothing=1")).map(|_| ()));
+            app
+        }
+        "silence" => {
+            let amqp = amqp
+                .connect_timeout(Duration::from_millis(200))
+                .backoff(Duration::from_millis(1), Duration::from_millis(1));
+            let amqp = amqp.on_connection_failure(|error, failures| println!("failure {failures}: {error:?}"));
+            app.connect(amqp).route(route.handler(async |_: Message| ()))
+        }
+        unknown => panic!("no scenario {unknown}"),
+    };
+    app.on_startup(|_| async {
+        println!("started");
+        Ok(())
+    })
+    .run()
+    .await
+}
+
+/// Three hooks, of which the one in the middle makes trouble.
+fn hooks<Fut>(app: App, trouble: impl FnOnce() -> Fut + Send + 'static) -> App
+where
+    Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+{
+    let says = |what: &'static str| {
+        move |_| async move {
+            println!("{what}");
+            Ok(())
+        }
+    };
+    app.shutdown_timeout(Duration::from_secs(2))
+        .on_shutdown(says("first hook"))
+        .on_shutdown(|_| trouble())
+        .on_shutdown(says("last hook"))
+}
+
+/// Appends to the file in `TEST_LOG`; a bulk takes as many milliseconds as `TEST_PAUSE` says.
+#[derive(Clone)]
+struct Lines {
+    file: Arc<Mutex<File>>,
+    pause: Duration,
+}
+
+fn log() -> Lines {
+    let path = std::env::var_os("TEST_LOG").expect("TEST_LOG");
+    let file = File::options().create(true).append(true).open(path).expect("open the log");
+    let pause = std::env::var("TEST_PAUSE").expect("TEST_PAUSE").parse().expect("milliseconds");
+    Lines { file: Arc::new(Mutex::new(file)), pause: Duration::from_millis(pause) }
+}
+
+impl Lines {
+    fn append(&self, lines: &str) {
+        self.file.lock().unwrap().write_all(lines.as_bytes()).expect("write the log");
+    }
+}
+
+/// Appends a line when a message comes and one when it is done.
+async fn note(State(lines): State<Lines>, batch: Batch<Message>) {
+    let say = |what: &str| -> String {
+        let line = |message: &Message| {
+            let id = String::from_utf8_lossy(message.raw()).into_owned();
+            format!("{id} {what} {}\n", message.redelivered())
+        };
+        batch.iter().map(line).collect()
+    };
+    lines.append(&say("start"));
+    tokio::time::sleep(lines.pause).await;
+    lines.append(&say("end"));
+}

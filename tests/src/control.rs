@@ -1,0 +1,81 @@
+//! The broker that the tests were given, and the program that controls its node.
+
+use lapin::uri::AMQPUri;
+use std::env;
+use std::ffi::OsString;
+use std::process::Output;
+use tokio::process::Command;
+
+/// Where the broker is.
+///
+/// # Panics
+/// It was not said; how to do that is.
+pub fn amqp_url() -> String {
+    env::var("AMQP_URL").expect("no broker to test with: AMQP_URL is not set. `cargo xtask test` sets up everything")
+}
+
+/// The broker's host and port.
+pub fn broker_address() -> String {
+    let uri: AMQPUri = amqp_url().parse().expect("AMQP_URL");
+    format!("{}:{}", uri.authority.host, uri.authority.port)
+}
+
+/// The URI of the broker by way of another address (of a relay), with what follows the port.
+pub fn url_to(address: &str, rest: &str) -> String {
+    let uri: AMQPUri = amqp_url().parse().expect("AMQP_URL");
+    let user = uri.authority.userinfo;
+    format!("amqp://{}:{}@{address}{rest}", user.username, user.password)
+}
+
+async fn run(arguments: &[&str]) -> Output {
+    let program: OsString = env::var_os("XTASK_BROKER")
+        .expect("nothing to control the broker with: XTASK_BROKER is not set. `cargo xtask test` sets up everything");
+    Command::new(program)
+        .arg("broker")
+        .args(arguments)
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("run the broker's control")
+}
+
+/// `kill`, `start`, `stop`, ..: does it to the node.
+///
+/// # Panics
+/// It did not work.
+pub async fn control(verb: &str) {
+    let output = run(&[verb]).await;
+    assert!(output.status.success(), "broker {verb}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// `rabbitmqctl`; gives what it printed, and whether it worked.
+pub async fn try_ctl(arguments: &[&str]) -> Result<String, String> {
+    let output = run(&[&["ctl"], arguments].concat()).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() { Ok(text) } else { Err(text + &String::from_utf8_lossy(&output.stderr)) }
+}
+
+/// As [`try_ctl`].
+///
+/// # Panics
+/// It did not work.
+pub async fn ctl(arguments: &[&str]) -> String {
+    try_ctl(arguments)
+        .await
+        .unwrap_or_else(|error| panic!("rabbitmqctl {arguments:?}: {error}; `cargo xtask test` sets up a node"))
+}
+
+/// Closes the connections of an app as an operator would; gives their number.
+///
+/// # Panics
+/// There are none.
+pub async fn close_connections_of(app: &str) -> usize {
+    let listed = ctl(&["list_connections", "-q", "pid", "client_properties"]).await;
+    let ours = listed.lines().filter(|line| line.contains(&format!("{app}@")));
+    let pids: Vec<&str> = ours.filter_map(|line| line.split('\t').next()).collect();
+    assert!(!pids.is_empty(), "no connection of {app}: {listed}");
+    for pid in &pids {
+        ctl(&["close_connection", pid, "closed by a test"]).await;
+    }
+    pids.len()
+}

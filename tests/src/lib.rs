@@ -1,0 +1,64 @@
+//! What the integration tests share: brokers to test with, an independent client, faults, and worker
+//! processes.
+//!
+//! `cargo xtask test` runs them all; it sets `AMQP_URL` and `XTASK_BROKER`.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, missing_debug_implementations)]
+
+mod broker;
+mod client;
+mod control;
+mod events;
+mod process;
+mod relay;
+mod seen;
+mod wait;
+
+pub use broker::{Broker, Death, Envelope, Taken};
+pub use client::Client;
+pub use control::{amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, url_to};
+pub use events::Events;
+pub use process::Worker;
+pub use relay::Relay;
+pub use seen::{Gate, Log, Seen, Sight};
+pub use wait::{LIMIT, Watchdog, holds, until, until_async};
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A name that no other test of this or another run has.
+pub fn unique(base: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("{base}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs each of these `async fn(Broker)` twice: as `memory::name`, in virtual time, and as
+/// `rabbitmq::name`.
+#[macro_export]
+macro_rules! on_both_brokers {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $name() {
+                    let watchdog = $crate::Watchdog::start(stringify!($name));
+                    let broker = $crate::Broker::memory(stringify!($name));
+                    super::$name(broker.clone()).await;
+                    broker.clean().await;
+                    watchdog.end();
+                }
+            )*
+        }
+
+        mod rabbitmq {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    let watchdog = $crate::Watchdog::start(stringify!($name));
+                    let broker = $crate::Broker::rabbitmq(stringify!($name)).await;
+                    super::$name(broker.clone()).await;
+                    broker.clean().await;
+                    watchdog.end();
+                }
+            )*
+        }
+    };
+}

@@ -1,0 +1,94 @@
+//! A worker that is a process of its own.
+
+use crate::until;
+use std::ffi::OsStr;
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// A child process with everything it prints. Dropped, it is killed.
+pub struct Worker {
+    child: Child,
+    printed: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts a program; the variables `ASYNCWORKER_*` are those given here.
+    pub fn start<A: AsRef<OsStr>>(
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = A>,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let program = program.as_ref();
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("ASYNCWORKER_") {
+                command.env_remove(name);
+            }
+        }
+        command.args(arguments).envs(environment.iter().copied());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()));
+        let printed = Arc::default();
+        let out = child.stdout.take().expect("a pipe");
+        let err = child.stderr.take().expect("a pipe");
+        let readers =
+            vec![tokio::spawn(read(out, Arc::clone(&printed))), tokio::spawn(read(err, Arc::clone(&printed)))];
+        Self { child, printed, readers }
+    }
+
+    /// All that it printed so far, on both streams.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.printed.lock().unwrap()).into_owned()
+    }
+
+    /// Waits until it has printed this.
+    pub async fn until_printed(&self, text: &str) {
+        self.until_printed_within(text, crate::LIMIT).await;
+    }
+
+    pub async fn until_printed_within(&self, text: &str, limit: Duration) {
+        let found = timeout(limit, until("", limit + crate::LIMIT, || self.printed().contains(text))).await;
+        assert!(found.is_ok(), "not printed within {limit:?}: {text:?}; it printed\n{}", self.printed());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the process has ended already")
+    }
+
+    /// Sends it a signal, by name.
+    pub async fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().await;
+        assert!(sent.expect("kill").success());
+    }
+
+    /// Waits for its end, at most so long. Gives how it ended.
+    pub async fn end(&mut self, limit: Duration) -> ExitStatus {
+        let ended = timeout(limit, self.child.wait()).await;
+        let status =
+            ended.unwrap_or_else(|_| panic!("it did not end within {limit:?}; it printed\n{}", self.printed()));
+        for reader in self.readers.drain(..) {
+            let _ = reader.await;
+        }
+        status.expect("wait for the process")
+    }
+
+    /// Its number of threads.
+    pub fn threads(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
+        let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).expect("a number of threads");
+        line.trim().parse().expect("a number")
+    }
+}
+
+async fn read(mut from: impl AsyncRead + Unpin, to: Arc<Mutex<Vec<u8>>>) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        to.lock().unwrap().extend_from_slice(&buffer[..length]);
+    }
+}

@@ -1,0 +1,166 @@
+//! The programs in `examples/` do as their comments say. They connect to `127.0.0.1:5672`, as written: a
+//! relay leads from there to the broker of the tests, where that is another.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::path::PathBuf;
+use tests::{Client, LIMIT, Relay, Worker, broker_address, ctl, until, until_async, url_to};
+use tokio::sync::{Mutex, MutexGuard};
+
+const PORT: &str = "127.0.0.1:5672";
+
+/// The place where the programs look for their broker, and the names they use there, for one test at a time.
+struct Contract {
+    client: Client,
+    queues: Vec<&'static str>,
+    _relay: Option<Relay>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Contract {
+    async fn on(queues: &[&'static str]) -> Self {
+        Self::at("", queues).await
+    }
+
+    async fn at(path: &str, queues: &[&'static str]) -> Self {
+        static ALONE: Mutex<()> = Mutex::const_new(());
+        let alone = ALONE.lock().await;
+        let address = broker_address();
+        let given = [PORT, "localhost:5672"].contains(&address.as_str());
+        // It fails, and says so, where another program has that port.
+        let relay = if given { None } else { Some(Relay::between(PORT, &address).await) };
+        let client = Client::connect_to(&url_to(&address, path)).await;
+        for queue in queues {
+            client.declare(queue, &[]).await;
+        }
+        Self { client, queues: queues.to_vec(), _relay: relay, _alone: alone }
+    }
+
+    async fn until_empty(&self) {
+        for queue in &self.queues {
+            until_async(&format!("{queue} is empty"), LIMIT, || async { self.client.ready(queue).await == 0 }).await;
+        }
+    }
+
+    async fn end(self) {
+        for queue in &self.queues {
+            self.client.delete(queue).await;
+        }
+        self.client.close().await;
+    }
+}
+
+/// Starts a program of `examples/`.
+fn example<const N: usize>(name: &str, arguments: [&str; N]) -> Worker {
+    let test = std::env::current_exe().expect("this test's own path");
+    let folder = test.ancestors().nth(2).map(|folder| folder.join("examples")).expect("target/debug");
+    let program: PathBuf = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.is_file(),
+        "there is no {}: `cargo build -p examples --examples` (or `cargo xtask test`) makes it",
+        program.display()
+    );
+    Worker::start(program, arguments, &[])
+}
+
+/// Stops it as Kubernetes would; gives what it printed.
+async fn stop(mut program: Worker) -> String {
+    program.signal("TERM").await;
+    let status = program.end(LIMIT).await;
+    assert_eq!(status.code(), Some(0), "{}", program.printed());
+    program.printed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drain_logs_both_queues_of_its_virtual_host() {
+    ctl(&["add_vhost", "fluentd"]).await;
+    ctl(&["set_permissions", "-p", "fluentd", "guest", ".*", ".*", ".*"]).await;
+    let contract = Contract::at("/fluentd", &["asgard/counts", "asgard/counts/errors"]).await;
+    let program = example("drain", []);
+    contract.client.publish("asgard/counts", [r#"{"count": 42}"#]).await;
+    contract.client.publish("asgard/counts/errors", [r#"{"broken": "#]).await;
+    program.until_printed(r#"{"count":42}"#).await;
+    program.until_printed("does not decode").await;
+    contract.until_empty().await;
+    let printed = stop(program).await;
+    assert!(
+        printed.lines().any(|line| line.contains("INFO") && line.contains("asgard/counts") && line.contains("42")),
+        "{printed}"
+    );
+    assert!(printed.lines().any(|line| line.contains("WARN") && line.contains(r#"{\"broken\": "#)), "{printed}");
+    contract.until_empty().await;
+    contract.end().await;
+    ctl(&["delete_vhost", "fluentd"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_settles_by_marks_and_defaults() {
+    let mut contract = Contract::on(&["orders.late", "mail", "orders.dead"]).await;
+    let dead = [("x-dead-letter-exchange", ""), ("x-dead-letter-routing-key", "orders.dead")];
+    contract.client.declare("orders", &dead).await;
+    contract.queues.push("orders");
+    let program = example("options", []);
+    let orders =
+        [r#"{"id": 1, "total": 5}"#, r#"{"id": 2, "total": -1}"#, r#"{"id": 3, "total": 1e9}"#, r#"{"id": "four"}"#];
+    contract.client.publish("orders", orders).await;
+    contract.client.publish("orders.late", [r#"{"id": 5, "total": 5}"#]).await;
+    contract.client.publish("mail", [r#"{"id": 6, "total": 1}"#, r#"{"id": 7, "total": 0}"#]).await;
+    until_async("two are refused", LIMIT, || async { contract.client.ready("orders.dead").await == 2 }).await;
+    let consumers = ctl(&["list_consumers", "-q", "queue_name", "prefetch_count"]).await;
+    for queue in ["orders", "orders.late", "mail"] {
+        let ours =
+            |line: &str| line.starts_with(&format!("{queue}\t")) && line.split('\t').any(|column| column == "256");
+        assert!(consumers.lines().any(ours), "{consumers}");
+    }
+    stop(program).await;
+    let dead: Vec<String> = contract.client.take("orders.dead").await.into_iter().map(|taken| taken.body).collect();
+    assert_eq!(dead, [orders[1], orders[3]]);
+    // The mail that costs nothing comes again and again.
+    let mail = contract.client.take("mail").await;
+    assert_eq!(
+        mail.iter().map(|mail| (mail.body.as_str(), mail.redelivered)).collect::<Vec<_>>(),
+        [(r#"{"id": 7, "total": 0}"#, true)]
+    );
+    contract.until_empty().await;
+    contract.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publish_answers_and_forwards_before_it_acks() {
+    let contract = Contract::on(&["orders", "receipts", "orders.bulk", "archived"]).await;
+    contract.client.bind("archive", "orders", "archived").await;
+    let program = example("publish", []);
+    contract.client.publish("orders", [r#"{"id": 7}"#]).await;
+    contract.client.publish("orders.bulk", (0..50).map(|number| number.to_string())).await;
+    until_async("the receipt", LIMIT, || async { contract.client.ready("receipts").await == 1 }).await;
+    until_async("the archive", LIMIT, || async { contract.client.ready("archived").await == 50 }).await;
+    stop(program).await;
+    let receipt = contract.client.take("receipts").await.remove(0);
+    assert_eq!(receipt.body, r#"{"id":7}"#);
+    assert_eq!(receipt.headers, [("x-kind".to_owned(), "receipt".to_owned())]);
+    let archived = contract.client.take("archived").await;
+    let mut bodies: Vec<usize> = archived.iter().map(|archived| archived.body.parse().unwrap()).collect();
+    bodies.sort_unstable();
+    assert_eq!(bodies, (0..50).collect::<Vec<_>>());
+    assert!(archived.iter().all(|archived| archived.delivery_mode == Some(2)));
+    contract.until_empty().await;
+    contract.client.delete_exchange("archive").await;
+    contract.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_macros_counts_the_queues_it_is_given() {
+    let contract = Contract::on(&["tests.one", "tests.two"]).await;
+    let program = example("without_macros", ["tests.one", "tests.two"]);
+    contract.client.publish("tests.one", vec!["{}"; 60]).await;
+    contract.client.publish("tests.two", vec!["{}"; 40]).await;
+    program.until_printed("100 messages").await;
+    contract.client.publish("tests.one", vec!["{}"; 30]).await;
+    contract.until_empty().await;
+    let printed = stop(program).await;
+    // The partial bulk is handed over; what was still on its way to the program is given back.
+    let counted = || printed.lines().filter_map(|line| line.strip_suffix(" messages")?.parse::<usize>().ok());
+    let left = contract.client.ready("tests.one").await;
+    until("all are counted or left", LIMIT, || counted().sum::<usize>() + left == 130).await;
+    assert_eq!(counted().next(), Some(100), "{printed}");
+    contract.end().await;
+}
