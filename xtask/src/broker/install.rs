@@ -14,6 +14,8 @@ struct Manager {
     program: &'static str,
     refresh: &'static [&'static str],
     install: &'static [&'static str],
+    /// What ends the service that the package starts by itself.
+    stop_service: &'static [&'static str],
     /// Homebrew refuses to run as root; the others need to.
     as_root: bool,
 }
@@ -23,12 +25,31 @@ const MANAGERS: &[Manager] = &[
         program: "apt-get",
         refresh: &["update"],
         install: &["install", "-y", "--no-install-recommends", "rabbitmq-server"],
+        stop_service: &["systemctl", "disable", "--now", "rabbitmq-server"],
         as_root: true,
     },
-    Manager { program: "dnf", refresh: &[], install: &["install", "-y", "rabbitmq-server"], as_root: true },
-    Manager { program: "apk", refresh: &[], install: &["add", "--no-cache", "rabbitmq-server"], as_root: true },
-    Manager { program: "pacman", refresh: &[], install: &["-Sy", "--noconfirm", "rabbitmq"], as_root: true },
-    Manager { program: "brew", refresh: &[], install: &["install", "rabbitmq"], as_root: false },
+    Manager {
+        program: "dnf",
+        refresh: &[],
+        install: &["install", "-y", "rabbitmq-server"],
+        stop_service: &[],
+        as_root: true,
+    },
+    Manager {
+        program: "apk",
+        refresh: &[],
+        install: &["add", "--no-cache", "rabbitmq-server"],
+        stop_service: &[],
+        as_root: true,
+    },
+    Manager {
+        program: "pacman",
+        refresh: &[],
+        install: &["-Sy", "--noconfirm", "rabbitmq"],
+        stop_service: &[],
+        as_root: true,
+    },
+    Manager { program: "brew", refresh: &[], install: &["install", "rabbitmq"], stop_service: &[], as_root: false },
 ];
 
 /// How this user becomes root.
@@ -83,7 +104,8 @@ fn own_scripts(folder: &Path) -> Option<PathBuf> {
 
 /// Installs rabbitmq-server, without asking anything.
 ///
-/// A package may start a service of its own; a private node does not meet it, having its own ports and its own name.
+/// The service that Debian's package starts is stopped again: nobody asked for it, and it would hold the port
+/// that brokers have by default.
 pub(super) fn install() -> Result<()> {
     let Some(manager) = MANAGERS.iter().find(|manager| on_path(manager.program).is_some()) else {
         return Err(no_broker("and no package manager that xtask knows"));
@@ -139,9 +161,13 @@ fn commands(manager: &Manager, root: Root) -> Option<Vec<Vec<&'static str>>> {
         (false, Root::No | Root::Sudo) => &[],
         (true, Root::No) | (false, Root::Already) => return None,
     };
-    let steps = [manager.refresh, manager.install];
-    let steps = steps.into_iter().filter(|arguments| !arguments.is_empty());
-    Some(steps.map(|arguments| [before, &[manager.program], arguments].concat()).collect())
+    let packages = [manager.refresh, manager.install];
+    let packages = packages.into_iter().filter(|arguments| !arguments.is_empty());
+    let mut commands: Vec<_> = packages.map(|arguments| [before, &[manager.program], arguments].concat()).collect();
+    let stop = manager.stop_service;
+    // Without systemd (in a container, say) no service is started.
+    commands.extend(stop.first().and_then(|program| on_path(program)).map(|_| [before, stop].concat()));
+    Some(commands)
 }
 
 #[cfg(test)]
@@ -158,7 +184,7 @@ mod tests {
         let lines: Vec<String> = commands.iter().map(|words| words.join(" ")).collect();
         let sudo = "sudo -n env DEBIAN_FRONTEND=noninteractive";
         assert_eq!(
-            lines,
+            lines[..2],
             [
                 format!("{sudo} apt-get update"),
                 format!("{sudo} apt-get install -y --no-install-recommends rabbitmq-server"),
