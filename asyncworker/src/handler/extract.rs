@@ -161,8 +161,8 @@ extract_one!(impl [T: Send + Sync + 'static] Message<T>, |bulk| Ok(Self::new(bul
 extract_one!(impl [T: DeserializeOwned + Send + 'static] Body<T>, |bulk| Ok(Self(decode(&bulk.entries()[0])?)));
 extract_one!(impl [] Bytes, |bulk| Ok(bulk.entries()[0].delivery.body.clone()));
 extract_one!(impl [] Properties, |bulk| {
-    Ok(bulk.entries()[0].delivery.properties.as_deref().cloned().unwrap_or_default())
+    Ok(bulk.entries()[0].delivery.properties.get().cloned().unwrap_or_default())
 });
 extract_one!(impl [] Headers, |bulk| {
-    Ok(bulk.entries()[0].delivery.properties.as_deref().map(|p| p.headers.clone()).unwrap_or_default())
+    Ok(bulk.entries()[0].delivery.properties.get().map(|p| p.headers.clone()).unwrap_or_default())
 });

@@ -1,6 +1,6 @@
 //! A delivery as the engine carries it, and the bulk that handlers share.
 
-use super::properties::Properties;
+use super::lazy::LazyProperties;
 use crate::route::Action;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -19,9 +19,11 @@ pub(crate) struct Delivery {
     pub(crate) exchange: Arc<str>,
     pub(crate) routing_key: Arc<str>,
     pub(crate) redelivered: bool,
-    /// None where the publisher set none: most messages cost no allocation here.
-    pub(crate) properties: Option<Box<Properties>>,
+    pub(crate) properties: LazyProperties,
     pub(crate) body: Bytes,
+    /// What is broken about it, where its source could not read it: then it has no properties, no handler
+    /// sees it, and it is refused by itself.
+    pub(crate) malformed: Option<&'static str>,
 }
 
 const MARKED: [Action; 3] = [Action::Ack, Action::Reject, Action::Requeue];

@@ -2,11 +2,13 @@
 
 mod batch;
 mod delivery;
+mod lazy;
 mod properties;
 
 pub use batch::{Batch, Marks};
 pub use delivery::Bulk;
 pub(crate) use delivery::{Delivery, Entry};
+pub(crate) use lazy::LazyProperties;
 pub use properties::{HeaderValue, Headers, Properties};
 
 use crate::route::Action;
@@ -84,7 +86,7 @@ impl<T> Message<T> {
     /// The message's properties (AMQP 0-9-1, class `basic`).
     #[must_use]
     pub fn properties(&self) -> &Properties {
-        self.entry().delivery.properties.as_deref().unwrap_or(&properties::NONE)
+        self.entry().delivery.properties.get().unwrap_or(&properties::NONE)
     }
 
     /// The property `headers`.
@@ -148,7 +150,7 @@ pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, DecodeErro
             entry.set_undecodable();
             tracing::warn!(
                 queue = &*entry.delivery.queue,
-                message_id = entry.delivery.properties.as_ref().and_then(|p| p.message_id.as_deref()),
+                message_id = entry.delivery.properties.get().and_then(|p| p.message_id.as_deref()),
                 error = %error.source,
                 "a message's body does not decode"
             );

@@ -16,7 +16,7 @@ mod tests;
 
 use crate::backend::{Settler, Signal};
 use crate::handler::BoundHandler;
-use crate::message::Bulk;
+use crate::message::{Bulk, Delivery};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use bucket::Bucket;
@@ -136,12 +136,8 @@ impl State {
             Signal::Opened { lane, epoch, settler } => {
                 self.lanes[lane].open = Some(Open { epoch, settler, window: Window::new() });
             }
-            Signal::Deliveries(deliveries) => {
-                for delivery in &deliveries {
-                    if let Some(open) = self.open_lane(delivery.lane, delivery.epoch) {
-                        open.window.delivered(delivery.tag);
-                    }
-                }
+            Signal::Deliveries(mut deliveries) => {
+                deliveries.retain(|delivery| self.enter(delivery));
                 // What comes in while draining is handled by nobody: it is given back at the end.
                 if !self.draining {
                     self.bucket.put(Instant::now(), deliveries);
@@ -155,6 +151,27 @@ impl State {
             }
             Signal::Cancelled { lane } => self.lanes[lane].cancelled = true,
         }
+    }
+
+    /// Enters a delivery into its window. Gives whether it is to be handled: one of a lost epoch comes
+    /// again, and one that its source could not read is refused at once, by itself.
+    fn enter(&mut self, delivery: &Delivery) -> bool {
+        let Some(open) = self.lanes[delivery.lane].open.as_mut().filter(|open| open.epoch == delivery.epoch) else {
+            return false;
+        };
+        open.window.delivered(delivery.tag);
+        let Some(cause) = delivery.malformed else { return true };
+        open.window.conclude(delivery.tag, Action::Reject);
+        tracing::warn!(
+            route = &*self.route,
+            queue = &*delivery.queue,
+            exchange = &*delivery.exchange,
+            routing_key = &*delivery.routing_key,
+            length = delivery.body.len(),
+            cause,
+            "a message cannot be read and is rejected"
+        );
+        false
     }
 
     /// The lane's channel, if it is still the one of this epoch: a tag of another means nothing to it.

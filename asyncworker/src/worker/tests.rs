@@ -274,6 +274,36 @@ async fn defect_05_a_body_that_does_not_decode_harms_no_other_message() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_is_rejected_alone_and_never_handled() {
+    let mut bench = bench(Policy { bulk: 2, ..policy() }, ok);
+    let deliveries = [(1, None), (2, Some("its routing key is not UTF-8")), (3, None)]
+        .map(|(tag, malformed)| Delivery { epoch: 1, tag, malformed, ..Delivery::default() });
+    bench.outbox.send(Signal::Deliveries(deliveries.into())).ok().unwrap();
+    assert_eq!(bench.bulks(1).await, [[1, 3]]);
+    assert_eq!(bench.frames(2).await, [Frame::Reject { tag: 2, requeue: false }, ack(3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_read_is_rejected_though_nothing_else_comes() {
+    let bench = bench(policy(), ok);
+    let broken = Delivery { epoch: 1, tag: 1, malformed: Some("broken"), ..Delivery::default() };
+    bench.outbox.send(Signal::Deliveries(vec![broken])).ok().unwrap();
+    assert_eq!(bench.frames(1).await, [Frame::Reject { tag: 1, requeue: false }]);
+    assert!(bench.seen.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_comes_after_its_channel_was_lost_is_handled_by_nobody() {
+    let mut bench = bench(policy(), ok);
+    bench.lose();
+    bench.deliver([1]);
+    bench.open();
+    bench.deliver([1]);
+    assert_eq!(bench.frames(1).await, [Frame::Ack { tag: 1, multiple: false }]);
+    assert_eq!(bench.seen.borrow().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn defect_02_a_lost_channel_empties_the_bucket() {
     let mut bench = bench(Policy { bulk: 10, flush_interval: Duration::from_millis(300), ..policy() }, ok);
     bench.deliver(1..=4);

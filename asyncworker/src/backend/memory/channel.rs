@@ -336,7 +336,8 @@ fn deliver(subscription: &Subscription, epoch: u64, tag: u64, stored: &Stored, q
         exchange: Arc::clone(&content.exchange),
         routing_key: Arc::clone(&content.routing_key),
         redelivered: stored.redelivered,
-        properties,
+        properties: properties.into(),
         body: content.body.clone(),
+        malformed: None,
     }
 }

@@ -23,7 +23,7 @@ async fn a_requeued_message_returns_to_its_place_and_is_redelivered() {
     let mut next = Client::consume(&open(&broker), "q", 2).await;
     let deliveries = next.deliveries().await;
     assert_eq!(bodies(&deliveries), ["a", "c"]);
-    assert!(deliveries.iter().all(|delivery| delivery.redelivered && delivery.properties.is_none()));
+    assert!(deliveries.iter().all(|delivery| delivery.redelivered && delivery.properties.get().is_none()));
     next.ack_up_to(2);
     next.reject(3);
     // By message, and for each as it went.
@@ -175,7 +175,7 @@ async fn quorum_queues_count_what_comes_back_and_give_up_at_the_limit() {
     broker.push("q", "a");
     let mut client = Client::consume(&open(&broker), "q", 1).await;
     let count = |delivery: &Delivery| {
-        delivery.properties.as_ref().and_then(|properties| properties.headers.get("x-delivery-count")?.as_i64())
+        delivery.properties.get().and_then(|properties| properties.headers.get("x-delivery-count")?.as_i64())
     };
     let first = client.deliveries().await;
     assert_eq!((count(&first[0]), first[0].redelivered), (None, false));
