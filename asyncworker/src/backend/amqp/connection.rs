@@ -6,11 +6,13 @@
 
 use super::FailureHook;
 use super::convert::short;
+use super::reader::{self, Outlets, Stream};
 use super::report::Attempts;
 use super::topology;
 use super::uri::Endpoint;
 use crate::error::{BoxError, Error, ErrorKind, one_line};
 use crate::topology::Thing;
+use async_compat::Compat;
 use futures_util::StreamExt;
 use lapin::tcp::{AsyncTcpStream, OwnedIdentity, OwnedTLSConfig};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
@@ -64,6 +66,8 @@ pub(super) struct Live {
     pub(super) connection: lapin::Connection,
     /// Cancelled when the epoch is over. Whoever notices first may cancel it.
     pub(super) over: CancellationToken,
+    /// Where the deliveries of its channels go.
+    pub(super) outlets: Outlets,
     socket: Socket,
 }
 
@@ -327,7 +331,8 @@ impl Supervisor {
     async fn connect(&self, endpoint: &Endpoint) -> Result<Arc<Live>, BoxError> {
         let socket = Socket::default();
         let limit = self.config.connect_timeout;
-        let connected = tokio::time::timeout(limit, self.dial(endpoint, socket.clone())).await;
+        let outlets = Outlets::new(self.config.frame_max.unwrap_or(FRAME_MAX));
+        let connected = tokio::time::timeout(limit, self.dial(endpoint, socket.clone(), outlets.clone())).await;
         let connection = match connected {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
@@ -339,7 +344,7 @@ impl Supervisor {
                 return Err(format!("the broker did not open the connection within {limit:?}").into());
             }
         };
-        let live = Arc::new(Live { connection, over: CancellationToken::new(), socket });
+        let live = Arc::new(Live { connection, over: CancellationToken::new(), outlets, socket });
         let things = self.declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match topology::declare(&live, &things).await {
             Ok(()) => {}
@@ -356,7 +361,7 @@ impl Supervisor {
     }
 
     /// One attempt to connect, TLS and login included.
-    async fn dial(&self, endpoint: &Endpoint, socket: Socket) -> lapin::Result<lapin::Connection> {
+    async fn dial(&self, endpoint: &Endpoint, socket: Socket, outlets: Outlets) -> lapin::Result<lapin::Connection> {
         let config = &self.config;
         let uri = AMQPUri {
             scheme: if endpoint.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
@@ -378,6 +383,7 @@ impl Supervisor {
             identity: config.identity.clone().map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key }),
         };
         let limit = config.connect_timeout;
+        let purpose = self.purpose;
         // lapin calls this on a thread of its own, so it has a limit of its own: that thread must end
         // even when nobody waits for it any more.
         let connect = async move |uri: AMQPUri, _runtime| {
@@ -387,19 +393,27 @@ impl Supervisor {
                 stream.set_nodelay(true)?;
                 let stream = stream.into_std()?;
                 socket.keep(stream.try_clone()?);
-                let stream = async_compat::Compat::new(tokio::net::TcpStream::from_std(stream)?);
-                let stream = AsyncTcpStream::Plain(stream);
-                match uri.scheme {
-                    AMQPScheme::AMQP => Ok(stream),
-                    AMQPScheme::AMQPS => stream.into_tls(&host, tls.as_ref()).await,
-                }
+                let stream = tokio::net::TcpStream::from_std(stream)?;
+                let (read, write) = match uri.scheme {
+                    AMQPScheme::AMQP => reader::halves(stream),
+                    AMQPScheme::AMQPS => {
+                        let stream = AsyncTcpStream::Plain(Compat::new(stream));
+                        reader::split(Compat::new(stream.into_tls(&host, tls.as_ref()).await?))
+                    }
+                };
+                let stream = match purpose {
+                    Purpose::Consume => Stream::walked(read, write, outlets.clone()),
+                    // Nothing is consumed here, and confirms need no detour.
+                    Purpose::Publish => Stream::whole(read, write),
+                };
+                std::io::Result::Ok(AsyncTcpStream::Plain(Compat::new(stream)))
             };
             match tokio::time::timeout(limit, open).await {
                 Ok(opened) => Ok(opened?),
                 Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
             }
         };
-        let purpose = match self.purpose {
+        let purpose = match purpose {
             Purpose::Consume => "consume",
             Purpose::Publish => "publish",
         };
@@ -407,6 +421,6 @@ impl Supervisor {
             .with_connection_name(format!("{}@{} {purpose}", config.app, config.host).into())
             .with_client_property(short("product"), "asyncworker".into())
             .with_client_property(short("version"), env!("CARGO_PKG_VERSION").into());
-        lapin::Connection::connector(uri, lapin::runtime::default_runtime()?, connect, properties).await
+        lapin::Connection::connector(uri, reader::runtime(), connect, properties).await
     }
 }

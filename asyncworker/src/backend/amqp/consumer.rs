@@ -1,11 +1,11 @@
 //! A consumer of one queue, kept: a channel an epoch.
 
 use super::connection::{Link, Live, close_channel};
-use super::convert::{properties, short};
+use super::convert::short;
+use super::reader::Outlet;
 use super::report::Attempts;
 use crate::backend::{Settler, Signal, Subscription};
 use crate::error::{BoxError, one_line};
-use crate::message::Delivery;
 use crate::worker::Frame;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
@@ -51,22 +51,32 @@ impl Consumer {
                 live = self.link.live() => live,
                 () = cancel.cancelled() => break,
             };
+            let epoch = EPOCHS.fetch_add(1, Ordering::Relaxed);
             let opened = tokio::select! {
-                opened = self.open(&live) => opened,
-                () = cancel.cancelled() => break,
+                opened = self.open(&live, epoch) => Some(opened),
+                () = cancel.cancelled() => None,
             };
-            let cause = match opened {
-                Ok((channel, consumer)) => {
+            let end = match opened {
+                Some(Ok((channel, consumer))) => {
                     tracing::info!(failures = self.attempts.failures(), "consuming");
                     let start = Instant::now();
-                    let end = self.epoch(&live, channel, consumer).await;
+                    let end = self.epoch(&live, epoch, channel, consumer).await;
                     self.attempts.worked_for(start.elapsed());
-                    match end {
-                        End::Closed => break,
-                        End::Lost(cause) => cause,
-                    }
+                    end
                 }
-                Err(cause) => cause,
+                Some(Err(cause)) => {
+                    self.subscription.tell(Signal::Lost { lane, epoch });
+                    End::Lost(cause)
+                }
+                // It may consume already: the engine drops what came and, with it, the channel's last handle.
+                None => {
+                    self.subscription.tell(Signal::Lost { lane, epoch });
+                    End::Closed
+                }
+            };
+            let cause = match end {
+                End::Closed => break,
+                End::Lost(cause) => cause,
             };
             // When the connection is gone its supervisor tells why and makes the pause.
             live.check();
@@ -98,8 +108,15 @@ impl Consumer {
         }
     }
 
-    async fn open(&self, live: &Live) -> Result<(lapin::Channel, lapin::Consumer), BoxError> {
+    async fn open(&self, live: &Live, epoch: u64) -> Result<(lapin::Channel, lapin::Consumer), BoxError> {
         let channel = live.channel().await?;
+        // Deliveries go from the socket to the engine. The first may be there before the broker's answer
+        // has come to lapin, so both ends of their way are ready before it is asked.
+        let Subscription { lane, queue, inbox, .. } = &self.subscription;
+        let settler = Arc::new(ChannelSettler { channel: channel.clone() });
+        self.subscription.tell(Signal::Opened { lane: *lane, epoch, settler });
+        let outlet = Outlet { lane: *lane, epoch, queue: Arc::clone(queue), inbox: inbox.clone() };
+        live.outlets.register(channel.id(), outlet);
         let consumer = self.consume(live, &channel).await;
         if consumer.is_err() {
             close_channel(&channel).await;
@@ -126,26 +143,25 @@ impl Consumer {
         format!("{app}@{host}:{}:{channel}:{route}", std::process::id())
     }
 
-    /// Passes deliveries on until the channel's end.
-    async fn epoch(&self, live: &Live, channel: lapin::Channel, consumer: lapin::Consumer) -> End {
-        let Subscription { lane, prefetch, cancel, close, .. } = self.subscription.clone();
-        let epoch = EPOCHS.fetch_add(1, Ordering::Relaxed);
-        let settler = Arc::new(ChannelSettler { channel: channel.clone() });
-        self.subscription.tell(Signal::Opened { lane, epoch, settler });
+    /// Waits for the channel's end. Its deliveries come by its outlet; lapin's stream only tells of the end.
+    async fn epoch(&self, live: &Live, epoch: u64, channel: lapin::Channel, mut consumer: lapin::Consumer) -> End {
+        let Subscription { lane, cancel, close, .. } = self.subscription.clone();
 
         let tag = consumer.tag();
-        let mut chunks = consumer.ready_chunks(usize::from(prefetch));
         let mut cancelled = false;
         let mut ended = false;
         let end = loop {
             tokio::select! {
-                chunk = chunks.next(), if !ended => match chunk {
-                    Some(chunk) => {
-                        if let Err(error) = self.pass_on(epoch, chunk) {
-                            break End::Lost(error.into());
-                        }
+                next = consumer.next(), if !ended => match next {
+                    // Only past a frame that has no place where it came does the reader leave deliveries
+                    // to lapin. They would never be settled.
+                    Some(Ok(_)) => {
+                        live.over.cancel();
+                        break End::Lost("the broker sent frames out of order".into());
                     }
-                    // The stream of a consumer that was told to cancel ends after its last delivery.
+                    Some(Err(error)) => break End::Lost(error.into()),
+                    // The stream of a consumer that was told to cancel ends after its last delivery, and
+                    // lapin is told so after that delivery was handed over.
                     None if cancelled => {
                         ended = true;
                         self.subscription.tell(Signal::Cancelled { lane });
@@ -167,34 +183,8 @@ impl Consumer {
         // The stream is kept until the channel is closed: dropped before, lapin would cancel its consumer
         // on a closing channel, which can take the connection with it.
         close_channel(&channel).await;
-        drop(chunks);
+        drop(consumer);
         end
-    }
-
-    fn pass_on(&self, epoch: u64, chunk: Vec<lapin::Result<lapin::message::Delivery>>) -> lapin::Result<()> {
-        let Subscription { lane, queue, .. } = &self.subscription;
-        let mut deliveries = Vec::with_capacity(chunk.len());
-        let mut result = Ok(());
-        for delivery in chunk {
-            match delivery {
-                Ok(delivery) => deliveries.push(Delivery {
-                    lane: *lane,
-                    epoch,
-                    tag: delivery.delivery_tag,
-                    queue: Arc::clone(queue),
-                    exchange: delivery.exchange.as_str().into(),
-                    routing_key: delivery.routing_key.as_str().into(),
-                    redelivered: delivery.redelivered,
-                    properties: properties(&delivery.properties),
-                    body: delivery.data.into(),
-                }),
-                Err(error) => result = Err(error),
-            }
-        }
-        if !deliveries.is_empty() {
-            self.subscription.tell(Signal::Deliveries(deliveries));
-        }
-        result
     }
 }
 

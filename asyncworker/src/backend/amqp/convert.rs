@@ -1,60 +1,9 @@
-//! Properties and headers, from lapin's types to ours and back.
+//! Names, properties and headers, from our types to lapin's. The other way is the reader's.
 
-use crate::message::{HeaderValue, Headers, Properties};
+use crate::message::{HeaderValue, Properties};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, DecimalValue, FieldTable, ShortString};
 use std::collections::BTreeMap;
-
-/// The properties of a delivery; `None` where the publisher set none.
-pub(super) fn properties(from: &BasicProperties) -> Option<Box<Properties>> {
-    let text = |short: &Option<ShortString>| short.as_ref().map(ToString::to_string);
-    let properties = Properties {
-        content_type: text(from.content_type()),
-        content_encoding: text(from.content_encoding()),
-        headers: from.headers().as_ref().map(headers).unwrap_or_default(),
-        delivery_mode: *from.delivery_mode(),
-        priority: *from.priority(),
-        correlation_id: text(from.correlation_id()),
-        reply_to: text(from.reply_to()),
-        expiration: text(from.expiration()),
-        message_id: text(from.message_id()),
-        timestamp: *from.timestamp(),
-        kind: text(from.kind()),
-        user_id: text(from.user_id()),
-        app_id: text(from.app_id()),
-    };
-    (properties != Properties::default()).then(|| Box::new(properties))
-}
-
-fn headers(table: &FieldTable) -> Headers {
-    table.inner().iter().map(|(name, value)| (name.to_string(), header(value))).collect()
-}
-
-fn header(value: &AMQPValue) -> HeaderValue {
-    match value {
-        AMQPValue::Boolean(value) => HeaderValue::Bool(*value),
-        AMQPValue::ShortShortInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::ShortShortUInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::ShortInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::ShortUInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::LongInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::LongUInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::LongLongInt(value) => HeaderValue::Int(*value),
-        AMQPValue::Float(value) => HeaderValue::Float((*value).into()),
-        AMQPValue::Double(value) => HeaderValue::Float(*value),
-        AMQPValue::DecimalValue(decimal) => HeaderValue::Decimal { scale: decimal.scale, value: decimal.value },
-        AMQPValue::ShortString(text) => HeaderValue::Text(text.to_string()),
-        AMQPValue::LongString(text) => match std::str::from_utf8(text.as_bytes()) {
-            Ok(text) => HeaderValue::Text(text.to_owned()),
-            Err(_) => HeaderValue::Bytes(text.as_bytes().to_vec().into()),
-        },
-        AMQPValue::FieldArray(values) => HeaderValue::List(values.as_slice().iter().map(header).collect()),
-        AMQPValue::Timestamp(value) => HeaderValue::Timestamp(*value),
-        AMQPValue::FieldTable(table) => HeaderValue::Table(headers(table)),
-        AMQPValue::ByteArray(bytes) => HeaderValue::Bytes(bytes.as_slice().to_vec().into()),
-        AMQPValue::Void => HeaderValue::Null,
-    }
-}
 
 /// A name of at most 255 bytes, which whoever made it has checked; a longer one is cut rather than
 /// panicked over.
@@ -123,35 +72,6 @@ fn field_value(value: &HeaderValue) -> AMQPValue {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn properties_and_headers_come_back_as_they_went() {
-        let table = Headers::from([("inner".to_owned(), HeaderValue::Bool(true))]);
-        let ours = Properties {
-            content_type: Some("application/json".into()),
-            headers: Headers::from([
-                ("int".to_owned(), 7i64.into()),
-                ("text".to_owned(), "ü".into()),
-                ("bytes".to_owned(), HeaderValue::Bytes(vec![0xff, 0].into())),
-                ("list".to_owned(), HeaderValue::List(vec![HeaderValue::Null, 0.5.into()])),
-                ("table".to_owned(), table.into()),
-                ("time".to_owned(), HeaderValue::Timestamp(1)),
-                ("decimal".to_owned(), HeaderValue::Decimal { scale: 2, value: 314 }),
-            ]),
-            delivery_mode: Some(2),
-            priority: Some(3),
-            message_id: Some("m".into()),
-            timestamp: Some(1_700_000_000),
-            kind: Some("order".into()),
-            ..Properties::default()
-        };
-        assert_eq!(properties(&basic_properties(&ours)).as_deref(), Some(&ours));
-    }
-
-    #[test]
-    fn no_properties_cost_no_allocation() {
-        assert_eq!(properties(&BasicProperties::default()), None);
-    }
 
     #[test]
     fn a_name_over_255_bytes_is_cut_at_a_character() {

@@ -4,6 +4,7 @@ mod connection;
 mod consumer;
 mod convert;
 mod publisher;
+mod reader;
 mod report;
 mod topology;
 mod uri;

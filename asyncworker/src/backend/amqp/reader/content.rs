@@ -1,0 +1,164 @@
+//! A delivery while it comes in: the method, the content header, the body.
+
+use super::Outlet;
+use super::frame::{self, Frame};
+use super::octets::{Assembly, Blocks};
+use super::properties::{Input, check, decode};
+use super::walk::{Names, Verdict};
+use crate::message::{Delivery, LazyProperties};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// How far a channel's delivery has come.
+#[derive(Default)]
+pub(super) enum Incoming {
+    #[default]
+    Nothing,
+    /// The method came; its content header is next.
+    Method(Delivery),
+    /// The content header came; a body of so many octets is next.
+    Header(Delivery, u64),
+    /// A part of the body came.
+    Part(Delivery, Assembly),
+    /// It is all there.
+    Whole(Delivery),
+}
+
+impl Incoming {
+    /// Takes `basic.deliver`. Any other method is lapin's, but within a delivery only the channel's end
+    /// has a place: then what came of it is dropped.
+    pub(super) fn method(&mut self, payload: &[u8], outlet: &Outlet, names: &mut Names) -> Verdict {
+        match (frame::method(payload), &self) {
+            (Some(frame::DELIVER), Self::Nothing) => match deliver(payload, outlet, names) {
+                Some(delivery) => {
+                    *self = Self::Method(delivery);
+                    Verdict::Taken
+                }
+                None => Verdict::Broken,
+            },
+            (_, Self::Nothing) => Verdict::Passed,
+            (Some(frame::CHANNEL_CLOSE | frame::CHANNEL_CLOSE_OK), _) => {
+                *self = Self::Nothing;
+                Verdict::Passed
+            }
+            _ => Verdict::Broken,
+        }
+    }
+
+    /// Takes the content header of a delivery; one without is lapin's (`basic.return`, `basic.get-ok`).
+    pub(super) fn header(&mut self, payload: &[u8], blocks: &mut Blocks) -> Verdict {
+        match std::mem::take(self) {
+            Self::Nothing => Verdict::Passed,
+            Self::Method(mut delivery) => {
+                let Some((length, list)) = header(payload) else { return Verdict::Broken };
+                if delivery.malformed.is_none() {
+                    match check(list) {
+                        // Most messages that have no properties say so by no flags.
+                        Ok(()) if list.len() > 2 => {
+                            delivery.properties = LazyProperties::encoded(blocks.copy(list), decode);
+                        }
+                        Ok(()) => {}
+                        Err(cause) => delivery.malformed = Some(cause),
+                    }
+                }
+                *self = if length == 0 { Self::Whole(delivery) } else { Self::Header(delivery, length) };
+                Verdict::Taken
+            }
+            Self::Header(..) | Self::Part(..) | Self::Whole(..) => Verdict::Broken,
+        }
+    }
+
+    /// Takes a body frame of a delivery; one without is lapin's.
+    pub(super) fn body(&mut self, part: &[u8], blocks: &mut Blocks) -> Verdict {
+        let (delivery, mut assembly) = match std::mem::take(self) {
+            Self::Nothing => return Verdict::Passed,
+            Self::Header(delivery, length) if length == part.len() as u64 => {
+                *self = Self::Whole(Delivery { body: blocks.copy(part), ..delivery });
+                return Verdict::Taken;
+            }
+            Self::Header(delivery, length) => (delivery, Assembly::new(length)),
+            Self::Part(delivery, assembly) => (delivery, assembly),
+            Self::Method(..) | Self::Whole(..) => return Verdict::Broken,
+        };
+        if !assembly.append(part) {
+            return Verdict::Broken;
+        }
+        *self = if assembly.is_whole() {
+            Self::Whole(Delivery { body: assembly.into_body(), ..delivery })
+        } else {
+            Self::Part(delivery, assembly)
+        };
+        Verdict::Taken
+    }
+
+    /// Whether this frame is a delivery's whole body.
+    pub(super) fn is_one_body(&self, frame: &Frame) -> bool {
+        matches!(self, Self::Header(_, length) if *length == frame.size as u64) && frame.kind == frame::BODY
+    }
+
+    /// Takes that body, without a copy.
+    pub(super) fn whole(&mut self, body: Bytes) {
+        *self = match std::mem::take(self) {
+            Self::Header(delivery, _) => Self::Whole(Delivery { body, ..delivery }),
+            other => other,
+        };
+    }
+
+    /// The delivery, once it is all there.
+    pub(super) fn finished(&mut self) -> Option<Delivery> {
+        match self {
+            Self::Whole(_) => match std::mem::take(self) {
+                Self::Whole(delivery) => Some(delivery),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+/// Reads `basic.deliver`: consumer tag, delivery tag, redelivered, exchange, routing key. Nothing, when
+/// its lengths do not add up: then there is no telling which message it was.
+fn deliver(payload: &[u8], outlet: &Outlet, names: &mut Names) -> Option<Delivery> {
+    let mut input = Input(payload.get(4..)?);
+    // A channel has one consumer.
+    input.short_octets().ok()?;
+    let tag = input.u64().ok()?;
+    let redelivered = input.u8().ok()? & 1 != 0;
+    let exchange = name(&mut names.exchange, input.short_octets().ok()?);
+    let routing_key = name(&mut names.routing_key, input.short_octets().ok()?);
+    input.end().ok()?;
+    let malformed = match (&exchange, &routing_key) {
+        (None, _) => Some("the name of its exchange is not UTF-8"),
+        (_, None) => Some("its routing key is not UTF-8"),
+        _ => None,
+    };
+    Some(Delivery {
+        lane: outlet.lane,
+        epoch: outlet.epoch,
+        tag,
+        queue: Arc::clone(&outlet.queue),
+        exchange: exchange.unwrap_or_default(),
+        routing_key: routing_key.unwrap_or_default(),
+        redelivered,
+        properties: LazyProperties::default(),
+        body: Bytes::new(),
+        malformed,
+    })
+}
+
+/// The name in these octets: the last one again, where it is the same.
+fn name(last: &mut Arc<str>, octets: &[u8]) -> Option<Arc<str>> {
+    if last.as_bytes() != octets {
+        *last = std::str::from_utf8(octets).ok()?.into();
+    }
+    Some(Arc::clone(last))
+}
+
+/// The body's length and the property list of a content header of class `basic`.
+fn header(payload: &[u8]) -> Option<(u64, &[u8])> {
+    let mut input = Input(payload);
+    let class = input.u16().ok()?;
+    let _weight = input.u16().ok()?;
+    let length = input.u64().ok()?;
+    (class == frame::BASIC).then_some((length, input.0))
+}

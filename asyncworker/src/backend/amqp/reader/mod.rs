@@ -1,0 +1,130 @@
+//! The reader: deliveries are taken out of what the broker sends before lapin parses it.
+//!
+//! lapin makes owned structures of each delivery, three frames at a time, clones its channel for each
+//! frame and copies a body twice; that is most of what a message costs. It also ends the connection over a
+//! content header it cannot parse, which then comes again for ever. So lapin gets a stream of ours for its
+//! socket, above TLS. Handshake, channels, consumers, heartbeats, settlement and publishing stay lapin's.
+//!
+//! ```text
+//! socket -> task: read, walk  --- deliveries, a batch a read and channel --->  the route's inbox
+//!                             --- every other frame, whole -------- pipe --->  lapin
+//! socket <------------------------------------------------------------------  lapin: acks and the rest
+//! ```
+//!
+//! # What it reads
+//!
+//! ```text
+//! frame      = type (8 bits) channel (16) size (32) payload (size octets) %xCE      all big-endian
+//! type       = 1 method / 2 content header / 3 body / 8 heartbeat
+//! method     = class (16) method (16) arguments
+//! delivery   = basic.deliver  content header  *body                  on one channel
+//! basic.deliver  = class 60, method 60, consumer tag, delivery tag (64), redelivered (1 of 8 bits), exchange,
+//!                  routing key; the names are short strings: length (8), octets
+//! content header = class 60 (16) weight (16) body size (64) property list        see `properties`
+//! ```
+//!
+//! Frames of different channels interleave; those of one content do not with others of their channel, but
+//! for the channel's end, which drops what came of it. A body may be empty and then has no frame, or come in
+//! any number of frames. Reads end anywhere.
+//!
+//! Taken out are deliveries on channels that are [registered](Outlets::register), nothing else:
+//! `basic.return` and `basic.get-ok` have contents too, which are lapin's. `channel.close` and
+//! `channel.close-ok` end a registration, before the channel's number can be another's.
+//!
+//! # What is broken
+//!
+//! - A **message**: names that are not UTF-8, a property list that does not add up, tables deeper than 32.
+//!   Its frames are in order, so it is handed over as [malformed](crate::message::Delivery::malformed); the
+//!   engine rejects it, and neither lapin nor a handler sees it.
+//! - A **frame**: larger than `frame_max`, without its end octet, of no known type, or where it has no place.
+//!   From there on nothing can be told apart, so all of it goes to lapin as it is, and lapin closes the
+//!   connection as AMQP asks. Deliveries that were not whole are dropped; they come again.
+//!
+//! A size never reserves more than a little: buffers grow by what has arrived.
+//!
+//! # What is relied on in lapin
+//!
+//! Each has a test that fails when a newer version does otherwise (`tests/lapin.rs`, and those named here):
+//!
+//! - `Connection::connector` takes a runtime whose `Reactor::TcpStream` is ours, reads and writes that and
+//!   nothing else, and neither registers nor connects by itself.
+//! - `basic_ack`, `basic_reject`, `basic_nack`, polled once, put their frame into lapin's queue in order.
+//! - There is no ledger of tags: it settles deliveries that it never saw.
+//! - A heartbeat more than the broker sent does no harm, and counts as a sign of life.
+//! - A consumer's stream ends by `basic.cancel-ok`, `basic.cancel` and `channel.close`.
+//! - Without deliveries the stream yields nothing; one that comes past the reader it does yield.
+
+mod content;
+mod frame;
+mod kit;
+mod octets;
+mod pipe;
+mod properties;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub(super) use kit::runtime;
+pub(super) use stream::Stream;
+
+use crate::backend::Signal;
+use std::sync::{Arc, Mutex, PoisonError};
+use stream::{Read, Write};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+/// The smallest `frame_max` of AMQP 0-9-1: frames up to here come before anything is agreed on.
+const FRAME_MIN_SIZE: usize = 4096;
+
+/// Where the deliveries of one channel go.
+#[derive(Debug, Clone)]
+pub(super) struct Outlet {
+    pub(super) lane: usize,
+    pub(super) epoch: u64,
+    pub(super) queue: Arc<str>,
+    /// Unbounded in type and bounded in fact: by the channel's prefetch.
+    pub(super) inbox: mpsc::UnboundedSender<Signal>,
+}
+
+/// The outlets of a connection's channels.
+#[derive(Debug, Clone)]
+pub(super) struct Outlets {
+    frame_max: usize,
+    /// Those that the task has not seen yet.
+    new: Arc<Mutex<Vec<(u16, Outlet)>>>,
+}
+
+impl Outlets {
+    /// Frames are at most so large; 0 leaves it to the broker.
+    pub(super) fn new(frame_max: u32) -> Self {
+        let frame_max = match usize::try_from(frame_max) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(frame_max) => frame_max.max(FRAME_MIN_SIZE),
+        };
+        Self { frame_max, new: Arc::default() }
+    }
+
+    /// Takes the channel's deliveries out from now on, until it closes. To be called before
+    /// `basic.consume`: a delivery before is lapin's.
+    pub(super) fn register(&self, channel: u16, outlet: Outlet) {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).push((channel, outlet));
+    }
+
+    fn take(&self) -> Vec<(u16, Outlet)> {
+        std::mem::take(&mut self.new.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A socket's two directions, which do not wait for each other.
+pub(super) fn halves(socket: TcpStream) -> (Read, Write) {
+    let (read, write) = socket.into_split();
+    (Box::new(read), Box::new(write))
+}
+
+/// Two directions of what has one state, as TLS has.
+pub(super) fn split(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) -> (Read, Write) {
+    let (read, write) = tokio::io::split(stream);
+    (Box::new(read), Box::new(write))
+}

@@ -1,0 +1,281 @@
+//! What is relied on in lapin, against a broker of a few lines.
+
+use super::*;
+use crate::backend::amqp::reader::{Outlets, Stream, runtime, split};
+use ::lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicRejectOptions,
+};
+use ::lapin::tcp::AsyncTcpStream;
+use ::lapin::types::FieldTable;
+use ::lapin::uri::AMQPUri;
+use ::lapin::{Channel, Connection, ConnectionProperties, Consumer};
+use amq_protocol::frame::parse_frame;
+use amq_protocol::protocol::{channel, connection};
+use async_compat::Compat;
+use futures_util::{FutureExt, StreamExt};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// The broker's end of a connection.
+struct Broker {
+    socket: DuplexStream,
+    input: Vec<u8>,
+}
+
+impl Broker {
+    async fn send(&mut self, frames: &[AMQPFrame]) {
+        self.socket.write_all(&octets(frames)).await.unwrap();
+    }
+
+    async fn connection(&mut self, method: connection::AMQPMethod) {
+        self.send(&[AMQPFrame::Method(0, AMQPClass::Connection(method))]).await;
+    }
+
+    async fn basic(&mut self, method: basic::AMQPMethod) {
+        self.send(&[AMQPFrame::Method(1, AMQPClass::Basic(method))]).await;
+    }
+
+    /// The next frame that is no heartbeat.
+    async fn receive(&mut self) -> AMQPFrame {
+        loop {
+            let parsed = parse_frame(&self.input[..]).ok().map(|(rest, frame)| (self.input.len() - rest.len(), frame));
+            match parsed {
+                Some((length, frame)) => {
+                    self.input.drain(..length);
+                    if !matches!(frame, AMQPFrame::Heartbeat) {
+                        return frame;
+                    }
+                }
+                None => {
+                    let read = tokio::time::timeout(LIMIT, self.socket.read_buf(&mut self.input)).await;
+                    assert_ne!(read.expect("a frame in time").unwrap(), 0, "the connection ended");
+                }
+            }
+        }
+    }
+
+    async fn basic_method(&mut self) -> basic::AMQPMethod {
+        match self.receive().await {
+            AMQPFrame::Method(1, AMQPClass::Basic(method)) => method,
+            frame => panic!("{frame:?}"),
+        }
+    }
+
+    async fn accept(&mut self, heartbeat: u16) {
+        assert!(matches!(self.receive().await, AMQPFrame::ProtocolHeader(_)));
+        self.connection(connection::AMQPMethod::Start(connection::Start {
+            version_major: 0,
+            version_minor: 9,
+            server_properties: FieldTable::default(),
+            mechanisms: "PLAIN".into(),
+            locales: "en_US".into(),
+        }))
+        .await;
+        self.receive().await;
+        let tune = connection::Tune { channel_max: 10, frame_max: FRAME_MAX as u32, heartbeat };
+        self.connection(connection::AMQPMethod::Tune(tune)).await;
+        self.receive().await;
+        self.receive().await;
+        self.connection(connection::AMQPMethod::OpenOk(connection::OpenOk {})).await;
+    }
+}
+
+async fn connected(heartbeat: u16) -> (Connection, Broker, Outlets) {
+    let (socket, broker) = duplex(1 << 20);
+    let mut broker = Broker { socket: broker, input: Vec::new() };
+    let outlets = Outlets::new(FRAME_MAX as u32);
+    let (socket, walked) = (Mutex::new(Some(socket)), outlets.clone());
+    let connect = async move |_: AMQPUri, _| {
+        let (read, write) = split(socket.lock().unwrap().take().expect("one attempt"));
+        Ok(AsyncTcpStream::Plain(Compat::new(Stream::walked(read, write, walked.clone()))))
+    };
+    let connecting = Connection::connector(AMQPUri::default(), runtime(), connect, ConnectionProperties::default());
+    let (connection, ()) = tokio::join!(connecting, broker.accept(heartbeat));
+    (connection.unwrap(), broker, outlets)
+}
+
+async fn opened(connection: &Connection, broker: &mut Broker) -> Channel {
+    let (channel, ()) = tokio::join!(connection.create_channel(), async {
+        broker.receive().await;
+        let ok = channel::AMQPMethod::OpenOk(channel::OpenOk {});
+        broker.send(&[AMQPFrame::Method(1, AMQPClass::Channel(ok))]).await;
+    });
+    channel.unwrap()
+}
+
+/// A channel with a consumer; the broker delivers this before it says that it does.
+async fn consuming(connection: &Connection, broker: &mut Broker, early: &[AMQPFrame]) -> (Channel, Consumer) {
+    let channel = opened(connection, broker).await;
+    let consume =
+        channel.basic_consume("orders".into(), "c".into(), BasicConsumeOptions::default(), FieldTable::default());
+    let (consumer, ()) = tokio::join!(consume, async {
+        broker.receive().await;
+        broker.send(early).await;
+        broker.basic(basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag: "c".into() })).await;
+    });
+    (channel, consumer.unwrap())
+}
+
+struct Bench {
+    connection: Connection,
+    broker: Broker,
+    channel: Channel,
+    consumer: Consumer,
+    inbox: mpsc::UnboundedReceiver<Signal>,
+}
+
+async fn bench(heartbeat: u16) -> Bench {
+    let (connection, mut broker, outlets) = connected(heartbeat).await;
+    let (outlet, inbox) = outlet(1);
+    outlets.register(1, outlet);
+    let (channel, consumer) = consuming(&connection, &mut broker, &delivery(1, 1, &[b"early"])).await;
+    Bench { connection, broker, channel, consumer, inbox }
+}
+
+async fn next(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
+    match tokio::time::timeout(LIMIT, inbox.recv()).await.unwrap() {
+        Some(Signal::Deliveries(deliveries)) => deliveries,
+        _ => panic!("no deliveries"),
+    }
+}
+
+/// The stream's next item; nothing, when it does not end or give one soon.
+async fn soon(consumer: &mut Consumer) -> Option<Option<::lapin::Result<::lapin::message::Delivery>>> {
+    tokio::time::timeout(Duration::from_millis(200), consumer.next()).await.ok()
+}
+
+#[tokio::test]
+async fn a_consumers_stream_gives_no_deliveries_and_ends_when_the_broker_cancels() {
+    let mut bench = bench(0).await;
+    assert_eq!(next(&mut bench.inbox).await[0].body, "early");
+    bench.broker.send(&delivery(1, 2, &[b"later"])).await;
+    assert_eq!(next(&mut bench.inbox).await[0].body, "later");
+    assert!(soon(&mut bench.consumer).await.is_none());
+    let cancel = basic::Cancel { consumer_tag: "c".into(), nowait: true };
+    bench.broker.basic(basic::AMQPMethod::Cancel(cancel)).await;
+    let ended = tokio::time::timeout(LIMIT, bench.consumer.next()).await.unwrap();
+    assert!(ended.is_none(), "{ended:?}");
+    assert!(bench.connection.status().connected() && bench.channel.status().connected());
+}
+
+#[tokio::test]
+async fn a_consumers_stream_ends_after_cancel_ok_and_all_deliveries_before_it_are_there() {
+    let Bench { mut broker, channel, mut consumer, mut inbox, connection } = bench(0).await;
+    let (cancelled, ()) = tokio::join!(channel.basic_cancel("c".into(), BasicCancelOptions::default()), async {
+        assert!(matches!(broker.basic_method().await, basic::AMQPMethod::Cancel(_)));
+        broker.send(&delivery(1, 2, &[b"last"])).await;
+        broker.basic(basic::AMQPMethod::CancelOk(basic::CancelOk { consumer_tag: "c".into() })).await;
+    });
+    cancelled.unwrap();
+    assert!(tokio::time::timeout(LIMIT, consumer.next()).await.unwrap().is_none());
+    assert_eq!(taken(&mut inbox).iter().map(|delivery| delivery.tag).collect::<Vec<_>>(), [1, 2]);
+    drop(connection);
+}
+
+#[tokio::test]
+async fn a_consumers_stream_ends_with_its_channel() {
+    let mut bench = bench(0).await;
+    let close = channel::Close { reply_code: 406, reply_text: "timed out".into(), class_id: 0, method_id: 0 };
+    let close = channel::AMQPMethod::Close(close);
+    bench.broker.send(&[AMQPFrame::Method(1, AMQPClass::Channel(close))]).await;
+    let ended = tokio::time::timeout(LIMIT, bench.consumer.next()).await.unwrap();
+    assert!(matches!(ended, None | Some(Err(_))), "{ended:?}");
+    assert!(bench.connection.status().connected());
+}
+
+#[tokio::test]
+async fn what_is_polled_once_settles_in_order_though_lapin_never_saw_the_deliveries() {
+    let mut bench = bench(0).await;
+    for tag in 1..=100 {
+        let ack = bench.channel.basic_ack(tag * 4, BasicAckOptions { multiple: true });
+        assert!(!matches!(ack.now_or_never(), Some(Err(_))));
+        let reject = bench.channel.basic_reject(tag * 4 + 1, BasicRejectOptions { requeue: false });
+        assert!(!matches!(reject.now_or_never(), Some(Err(_))));
+        let nack = bench.channel.basic_nack(tag * 4 + 2, BasicNackOptions { multiple: true, requeue: true });
+        assert!(!matches!(nack.now_or_never(), Some(Err(_))));
+    }
+    for tag in 1..=100 {
+        let ack = basic::Ack { delivery_tag: tag * 4, multiple: true };
+        let reject = basic::Reject { delivery_tag: tag * 4 + 1, requeue: false };
+        let nack = basic::Nack { delivery_tag: tag * 4 + 2, multiple: true, requeue: true };
+        assert_eq!(bench.broker.basic_method().await, basic::AMQPMethod::Ack(ack));
+        assert_eq!(bench.broker.basic_method().await, basic::AMQPMethod::Reject(reject));
+        assert_eq!(bench.broker.basic_method().await, basic::AMQPMethod::Nack(nack));
+    }
+}
+
+#[tokio::test]
+async fn steady_deliveries_keep_a_connection_alive() {
+    let mut bench = bench(1).await;
+    let start = Instant::now();
+    let mut tag = 1;
+    // Without a heartbeat of ours lapin would give up after 2 s.
+    while start.elapsed() < Duration::from_secs(4) {
+        tag += 1;
+        bench.broker.send(&delivery(1, tag, &[b"body"])).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(bench.connection.status().connected());
+    while !taken(&mut bench.inbox).iter().any(|delivery| delivery.tag == tag) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_gives_nothing_is_given_up() {
+    let bench = bench(1).await;
+    let lost = async {
+        while bench.connection.status().connected() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, lost).await.unwrap();
+}
+
+#[tokio::test]
+async fn heartbeats_beyond_the_brokers_do_no_harm() {
+    let mut bench = bench(0).await;
+    bench.broker.send(&vec![AMQPFrame::Heartbeat; 1_000]).await;
+    bench.broker.send(&delivery(1, 2, &[b"after"])).await;
+    while !taken(&mut bench.inbox).iter().any(|delivery| delivery.tag == 2) {
+        tokio::task::yield_now().await;
+    }
+    bench.channel.basic_ack(2, BasicAckOptions::default()).now_or_never();
+    let ack = basic::Ack { delivery_tag: 2, multiple: false };
+    assert_eq!(bench.broker.basic_method().await, basic::AMQPMethod::Ack(ack));
+    assert!(bench.connection.status().connected());
+}
+
+#[tokio::test]
+async fn a_delivery_past_the_reader_comes_by_the_consumers_stream() {
+    let (connection, mut broker, _outlets) = connected(0).await;
+    let (_channel, mut consumer) = consuming(&connection, &mut broker, &[]).await;
+    broker.send(&delivery(1, 1, &[b"past"])).await;
+    let past = tokio::time::timeout(LIMIT, consumer.next()).await.unwrap();
+    assert_eq!(past.unwrap().unwrap().data, b"past");
+}
+
+#[tokio::test]
+async fn lapin_gives_up_the_connection_over_a_frame_that_has_no_place() {
+    let mut bench = bench(0).await;
+    bench.broker.send(&[deliver(1, 2, "", "a"), AMQPFrame::Body(1, vec![1])]).await;
+    let ended = tokio::time::timeout(LIMIT, bench.consumer.next()).await.unwrap();
+    assert!(matches!(ended, None | Some(Err(_))), "{ended:?}");
+    assert!(!bench.connection.status().connected());
+    // Whatever it sends before.
+    let mut sink = tokio::io::sink();
+    let end = tokio::io::copy(&mut bench.broker.socket, &mut sink);
+    tokio::time::timeout(LIMIT, end).await.expect("it lets go of the socket").unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_the_socket_is_the_end_of_the_connection() {
+    let Bench { connection, broker, mut consumer, .. } = bench(0).await;
+    drop(broker);
+    let ended = tokio::time::timeout(LIMIT, consumer.next()).await.unwrap();
+    assert!(matches!(ended, None | Some(Err(_))), "{ended:?}");
+    assert!(!connection.status().connected());
+}

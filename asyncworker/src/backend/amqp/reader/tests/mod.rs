@@ -1,0 +1,114 @@
+//! lapin's own parser and generator, amq-protocol, are the oracle.
+
+#![allow(clippy::unwrap_used)]
+
+mod broken;
+mod histories;
+mod lapin;
+mod properties;
+mod reading;
+mod walking;
+
+use super::{Outlet, walk::Walker};
+use crate::backend::Signal;
+use crate::message::Delivery;
+use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame};
+use amq_protocol::protocol::{AMQPClass, BasicProperties, basic};
+use bytes::BytesMut;
+use tokio::sync::mpsc;
+
+const FRAME_MAX: usize = 131_072;
+
+/// The octets of frames, as a broker would send them.
+fn octets<'a>(frames: impl IntoIterator<Item = &'a AMQPFrame>) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let mut room = vec![0; FRAME_MAX];
+    for frame in frames {
+        let length = gen_frame(frame)(WriteContext::from(&mut room[..])).unwrap().into_inner().1;
+        octets.extend_from_slice(&room[..usize::try_from(length).unwrap()]);
+    }
+    octets
+}
+
+fn deliver(channel: u16, tag: u64, exchange: &str, routing_key: &str) -> AMQPFrame {
+    AMQPFrame::Method(
+        channel,
+        AMQPClass::Basic(basic::AMQPMethod::Deliver(basic::Deliver {
+            consumer_tag: "c".into(),
+            delivery_tag: tag,
+            redelivered: tag % 2 == 0,
+            exchange: exchange.into(),
+            routing_key: routing_key.into(),
+        })),
+    )
+}
+
+fn header(channel: u16, length: u64, properties: BasicProperties) -> AMQPFrame {
+    AMQPFrame::Header(channel, amq_protocol::frame::AMQPContentHeader { class_id: 60, body_size: length, properties })
+}
+
+/// A delivery with a body of these parts, a frame each.
+fn delivery(channel: u16, tag: u64, parts: &[&[u8]]) -> Vec<AMQPFrame> {
+    let length = parts.iter().map(|part| part.len() as u64).sum();
+    let mut frames = vec![deliver(channel, tag, "", "orders"), header(channel, length, BasicProperties::default())];
+    frames.extend(parts.iter().map(|part| AMQPFrame::Body(channel, part.to_vec())));
+    frames
+}
+
+/// A walker, what it passed, and the inboxes of its channels.
+struct Bench {
+    walker: Walker,
+    input: BytesMut,
+    passed: Vec<u8>,
+    inboxes: Vec<(u16, mpsc::UnboundedReceiver<Signal>)>,
+}
+
+impl Bench {
+    fn new(channels: impl IntoIterator<Item = u16>) -> Self {
+        let mut bench =
+            Self { walker: Walker::new(FRAME_MAX), input: BytesMut::new(), passed: Vec::new(), inboxes: Vec::new() };
+        for channel in channels {
+            bench.register(channel);
+        }
+        bench
+    }
+
+    fn register(&mut self, channel: u16) {
+        let (outlet, inbox) = outlet(channel);
+        self.walker.register(channel, outlet);
+        self.inboxes.push((channel, inbox));
+    }
+
+    /// One read.
+    fn read(&mut self, octets: &[u8]) {
+        self.input.extend_from_slice(octets);
+        self.walker.walk(&mut self.input, &mut self.passed);
+        self.walker.hand_over();
+    }
+
+    /// What was handed over on this channel since, in order.
+    fn taken(&mut self, channel: u16) -> Vec<Delivery> {
+        let own = self.inboxes.iter_mut().filter(|(own, _)| *own == channel);
+        own.flat_map(|(_, inbox)| taken(inbox)).collect()
+    }
+
+    fn tags(&mut self, channel: u16) -> Vec<u64> {
+        self.taken(channel).iter().map(|delivery| delivery.tag).collect()
+    }
+}
+
+fn outlet(channel: u16) -> (Outlet, mpsc::UnboundedReceiver<Signal>) {
+    let (inbox, deliveries) = mpsc::unbounded_channel();
+    (Outlet { lane: channel.into(), epoch: 7, queue: format!("queue {channel}").into(), inbox }, deliveries)
+}
+
+fn taken(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    while let Ok(signal) = inbox.try_recv() {
+        match signal {
+            Signal::Deliveries(deliveries) => taken.extend(deliveries),
+            _ => panic!("a reader gives deliveries only"),
+        }
+    }
+    taken
+}

@@ -1,0 +1,129 @@
+//! One behaviour each.
+
+use super::*;
+use amq_protocol::protocol::{channel, connection};
+
+fn close(of: u16) -> AMQPFrame {
+    let close = channel::Close { reply_code: 404, reply_text: "NOT_FOUND".into(), class_id: 0, method_id: 0 };
+    AMQPFrame::Method(of, AMQPClass::Channel(channel::AMQPMethod::Close(close)))
+}
+
+#[test]
+fn a_delivery_is_taken_with_all_that_belongs_to_it() {
+    let mut bench = Bench::new([1]);
+    let mut frames = vec![deliver(1, 2, "events", "order.paid")];
+    frames.push(header(1, 4, BasicProperties::default().with_priority(3).with_message_id("m".into())));
+    frames.push(AMQPFrame::Body(1, b"body".to_vec()));
+    bench.read(&octets(&frames));
+    let taken = bench.taken(1);
+    let [taken] = &taken[..] else { panic!("{taken:?}") };
+    assert_eq!((taken.lane, taken.epoch, taken.tag, taken.redelivered), (1, 7, 2, true));
+    assert_eq!((&*taken.queue, &*taken.exchange, &*taken.routing_key), ("queue 1", "events", "order.paid"));
+    assert_eq!((&taken.body[..], taken.malformed), (&b"body"[..], None));
+    let properties = taken.properties.get().unwrap();
+    assert_eq!((properties.priority, properties.message_id.as_deref()), (Some(3), Some("m")));
+    assert!(bench.passed.is_empty());
+}
+
+#[test]
+fn a_read_is_one_batch_a_channel() {
+    let mut bench = Bench::new([1, 2]);
+    let frames: Vec<_> = (1..=50).flat_map(|tag| delivery(1 + tag as u16 % 2, tag, &[b"body"])).collect();
+    bench.read(&octets(&frames));
+    for (_, inbox) in &mut bench.inboxes {
+        assert!(matches!(inbox.try_recv(), Ok(Signal::Deliveries(batch)) if batch.len() == 25));
+        assert!(inbox.try_recv().is_err());
+    }
+}
+
+#[test]
+fn names_that_stay_the_same_are_the_same_allocation() {
+    let mut bench = Bench::new([1]);
+    let frames: Vec<_> = (1..=3).flat_map(|tag| delivery(1, tag, &[])).collect();
+    bench.read(&octets(&frames));
+    let taken = bench.taken(1);
+    assert!(taken.windows(2).all(|pair| std::sync::Arc::ptr_eq(&pair[0].routing_key, &pair[1].routing_key)));
+}
+
+#[test]
+fn bodies_of_one_large_frame_are_not_copied_and_small_ones_leave_the_chunk_alone() {
+    let mut bench = Bench::new([1]);
+    let [large, small] = [vec![7; 60_000], vec![7; 120]];
+    for (body, is_slice) in [(large, true), (small, false)] {
+        bench.input.extend_from_slice(&octets(&delivery(1, 1, &[&body])));
+        let chunk = bench.input.as_ptr_range();
+        bench.read(&[]);
+        let taken = bench.taken(1).remove(0).body;
+        assert_eq!(taken, body);
+        assert_eq!(chunk.contains(&taken.as_ptr()), is_slice);
+    }
+}
+
+#[test]
+fn contents_that_are_no_deliveries_pass() {
+    let mut bench = Bench::new([1]);
+    let returned = basic::Return {
+        reply_code: 312,
+        reply_text: "NO_ROUTE".into(),
+        exchange: "".into(),
+        routing_key: "nowhere".into(),
+    };
+    let got = basic::GetOk {
+        delivery_tag: 9,
+        redelivered: false,
+        exchange: "".into(),
+        routing_key: "".into(),
+        message_count: 0,
+    };
+    let mut frames = Vec::new();
+    for method in [basic::AMQPMethod::Return(returned), basic::AMQPMethod::GetOk(got)] {
+        frames.push(AMQPFrame::Method(1, AMQPClass::Basic(method)));
+        frames.push(header(1, 3, BasicProperties::default()));
+        frames.push(AMQPFrame::Body(1, b"abc".to_vec()));
+    }
+    let mut sent = frames.clone();
+    sent.extend(delivery(1, 5, &[b"taken"]));
+    bench.read(&octets(&sent));
+    assert_eq!(bench.passed, octets(&frames));
+    assert_eq!(bench.tags(1), [5]);
+}
+
+#[test]
+fn a_channel_that_closes_in_mid_content_hands_over_no_part_and_is_lapins_from_then_on() {
+    for parts in 1..4 {
+        let mut bench = Bench::new([1, 2]);
+        let mut whole = delivery(1, 1, &[b"whole"]);
+        let part: Vec<_> = delivery(1, 2, &[b"pa", b"rt"]).into_iter().take(parts).collect();
+        let after = delivery(1, 1, &[b"of another channel of that number"]);
+        whole.extend(part);
+        whole.push(close(1));
+        whole.extend(after.clone());
+        whole.extend(delivery(2, 1, &[b"untouched"]));
+        bench.read(&octets(&whole));
+        assert_eq!(bench.tags(1), [1]);
+        assert_eq!(bench.tags(2), [1]);
+        assert_eq!(bench.passed, [octets([&close(1)]), octets(&after)].concat());
+    }
+}
+
+#[test]
+fn a_number_that_is_registered_again_has_the_new_outlet() {
+    let mut bench = Bench::new([1]);
+    bench.read(&octets([&close(1)]));
+    bench.register(1);
+    bench.read(&octets(&delivery(1, 1, &[b"new"])));
+    assert!(taken(&mut bench.inboxes[0].1).is_empty());
+    assert_eq!(taken(&mut bench.inboxes[1].1).len(), 1);
+}
+
+#[test]
+fn a_connection_that_closes_in_mid_content_hands_over_no_part() {
+    let mut bench = Bench::new([1]);
+    let close = connection::Close { reply_code: 320, reply_text: "FORCED".into(), class_id: 0, method_id: 0 };
+    let close = AMQPFrame::Method(0, AMQPClass::Connection(connection::AMQPMethod::Close(close)));
+    let mut frames = delivery(1, 1, &[b"pa", b"rt"]);
+    frames.pop();
+    bench.read(&octets(frames.iter().chain([&close])));
+    assert!(bench.tags(1).is_empty());
+    assert_eq!(bench.passed, octets([&close]));
+}
