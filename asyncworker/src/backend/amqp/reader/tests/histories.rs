@@ -14,7 +14,7 @@ const CHANNELS: u16 = 5;
 /// A run of frames that belongs together on its channel.
 #[derive(Debug, Clone)]
 enum Run {
-    Delivery { names: (String, String), properties: BasicProperties, parts: Vec<Vec<u8>> },
+    Delivery { names: (String, String), properties: Box<BasicProperties>, parts: Vec<Vec<u8>> },
     Return { body: Vec<u8> },
     Method(AMQPClass),
     Heartbeat,
@@ -74,7 +74,7 @@ fn run() -> impl Strategy<Value = Run> {
         }),
     ];
     prop_oneof![
-        6 => (names, properties(), parts())
+        6 => (names, properties().prop_map(Box::new), parts())
             .prop_map(|(names, properties, parts)| Run::Delivery { names, properties, parts }),
         1 => vec(any::<u8>(), 0..60).prop_map(|body| Run::Return { body }),
         2 => methods.prop_map(Run::Method),
@@ -101,7 +101,7 @@ fn frames(channel: u16, tag: u64, run: &Run) -> Vec<AMQPFrame> {
                 parts.pop();
             }
             let mut frames =
-                vec![deliver(channel, tag, exchange, routing_key), header(channel, length, properties.clone())];
+                vec![deliver(channel, tag, exchange, routing_key), header(channel, length, (**properties).clone())];
             frames.extend(parts.into_iter().map(|part| AMQPFrame::Body(channel, part.clone())));
             frames
         }
@@ -136,7 +136,7 @@ fn wire(runs: Vec<(u16, Run)>, picks: &[u16]) -> (Vec<u8>, BTreeMap<u16, Vec<Put
         let frames = frames(channel, tag, &run);
         waiting.entry(channel).or_default().extend(frames.into_iter().map(|frame| (frame, taken)));
         if let (true, Run::Delivery { names, properties, parts }) = (taken, run) {
-            put.entry(channel).or_default().push(Put { tag, names, properties, body: parts.concat() });
+            put.entry(channel).or_default().push(Put { tag, names, properties: *properties, body: parts.concat() });
         }
     }
     // Frames of different channels interleave as the picks say.

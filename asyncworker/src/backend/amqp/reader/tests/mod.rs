@@ -36,7 +36,7 @@ fn deliver(channel: u16, tag: u64, exchange: &str, routing_key: &str) -> AMQPFra
         AMQPClass::Basic(basic::AMQPMethod::Deliver(basic::Deliver {
             consumer_tag: "c".into(),
             delivery_tag: tag,
-            redelivered: tag % 2 == 0,
+            redelivered: tag.is_multiple_of(2),
             exchange: exchange.into(),
             routing_key: routing_key.into(),
         })),
