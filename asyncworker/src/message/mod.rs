@@ -8,6 +8,7 @@ mod properties;
 pub use batch::{Batch, Marks};
 pub use delivery::Bulk;
 pub(crate) use delivery::{Delivery, Entry};
+#[cfg(feature = "amqp")]
 pub(crate) use lazy::LazyProperties;
 pub use properties::{HeaderValue, Headers, Properties};
 

@@ -94,13 +94,14 @@ async fn read(mut socket: Read, outlets: &Outlets, pipe: &Writer) -> io::Result<
     let mut walker = Walker::new(outlets.frame_max);
     let mut input = BytesMut::with_capacity(CHUNK);
     let mut passed = Vec::new();
-    let mut missing = 0usize;
+    let mut missing = 0;
     let mut pulse = Instant::now();
     let mut reads = 0;
     loop {
-        let ahead = CHUNK.saturating_sub(input.len()).max(missing.min(LARGEST_READ)).max(SMALLEST_READ);
-        if input.capacity() - input.len() < ahead.min(CHUNK / 2).max(missing.min(LARGEST_READ)) {
-            input.reserve(ahead);
+        let least = missing.clamp(SMALLEST_READ, LARGEST_READ);
+        if input.capacity() - input.len() < least {
+            // Into the same chunk again, where no body is a slice of it any more.
+            input.reserve(least.max(CHUNK.saturating_sub(input.len())));
         }
         if socket.read_buf(&mut input).await? == 0 {
             return Ok(());
