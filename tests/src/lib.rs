@@ -9,6 +9,7 @@ mod client;
 mod control;
 mod events;
 mod process;
+pub mod raw;
 mod relay;
 mod seen;
 mod wait;
