@@ -7,14 +7,15 @@
 
 mod bucket;
 mod run;
+mod signal;
 mod window;
 
+pub(crate) use signal::{Settler, Signal};
 pub(crate) use window::Frame;
 
 #[cfg(test)]
 mod tests;
 
-use crate::backend::{Settler, Signal};
 use crate::handler::BoundHandler;
 use crate::message::{Bulk, Delivery};
 use crate::publish::Publisher;

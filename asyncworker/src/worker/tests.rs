@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::{Frame, Stop, Worker};
-use crate::backend::{Settler, Signal};
+use super::{Frame, Settler, Signal, Stop, Worker};
 use crate::handler::{BoundHandler, Failure, Outcome};
 use crate::message::{Bulk, Delivery, Message};
 use crate::publish::Publisher;

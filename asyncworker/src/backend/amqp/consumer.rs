@@ -4,9 +4,9 @@ use super::connection::{Link, Live, close_channel};
 use super::convert::short;
 use super::reader::Outlet;
 use super::report::Attempts;
-use crate::backend::{Settler, Signal, Subscription};
+use crate::backend::Subscription;
 use crate::error::{BoxError, one_line};
-use crate::worker::Frame;
+use crate::worker::{Frame, Settler, Signal};
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,

@@ -3,8 +3,8 @@
 use super::broker::Broker;
 use super::channel::{Cause, Line};
 use super::opened::Declared;
-use crate::backend::{Settler, Signal, Subscription};
-use crate::worker::Frame;
+use crate::backend::Subscription;
+use crate::worker::{Frame, Settler, Signal};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -68,7 +68,7 @@ mod walk;
 pub(super) use kit::runtime;
 pub(super) use stream::Stream;
 
-use crate::backend::Signal;
+use crate::worker::Signal;
 use std::sync::{Arc, Mutex, PoisonError};
 use stream::{Read, Write};
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -5,8 +5,8 @@ use super::Outlet;
 use super::content::Incoming;
 use super::frame::{self, Frame, Seen};
 use super::octets::{Blocks, is_sliced};
-use crate::backend::Signal;
 use crate::message::Delivery;
+use crate::worker::Signal;
 use bytes::{Buf, BytesMut};
 use std::sync::Arc;
 

@@ -8,10 +8,10 @@ mod settling;
 mod topology;
 
 use super::Memory;
-use crate::backend::{Backend, Connection, Settler, Signal, Subscription};
+use crate::backend::{Backend, Connection, Subscription};
 use crate::message::Delivery;
 use crate::settings::Settings;
-use crate::worker::Frame;
+use crate::worker::{Frame, Settler, Signal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;

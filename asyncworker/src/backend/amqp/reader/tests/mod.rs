@@ -10,8 +10,8 @@ mod reading;
 mod walking;
 
 use super::{Outlet, walk::Walker};
-use crate::backend::Signal;
 use crate::message::Delivery;
+use crate::worker::Signal;
 use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic};
 use bytes::BytesMut;

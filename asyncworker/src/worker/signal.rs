@@ -1,0 +1,23 @@
+//! What the engine and a consumer say to each other: the one tells what happens, the other settles.
+
+use super::Frame;
+use crate::message::Delivery;
+use std::sync::Arc;
+
+/// What a consumer tells the engine.
+pub(crate) enum Signal {
+    /// A channel is open and consumes. Deliveries of its epoch follow.
+    Opened { lane: usize, epoch: u64, settler: Arc<dyn Settler> },
+    /// Deliveries, as many as were ready; never more unsettled ones than the prefetch.
+    Deliveries(Vec<Delivery>),
+    /// The channel is gone, and with it every tag of its epoch: those messages come again.
+    Lost { lane: usize, epoch: u64 },
+    /// As it was told, the consumer consumes no more; no delivery follows.
+    Cancelled { lane: usize },
+}
+
+/// Sends the frames that settle deliveries of one epoch. It only puts them on their way, in order, and
+/// never waits; when the channel is gone they are dropped, and [`Signal::Lost`] tells why.
+pub(crate) trait Settler: Send + Sync {
+    fn settle(&self, frames: &[Frame]);
+}
