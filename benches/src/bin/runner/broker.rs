@@ -1,0 +1,107 @@
+//! The broker: a queue for a run, and what it holds afterwards.
+
+use std::time::{Duration, Instant};
+
+use benches::{Error, body, now};
+use futures_util::future::try_join_all;
+use lapin::options::{BasicPublishOptions, QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+
+pub(crate) const QUEUE: &str = "bench";
+const LIMIT: Duration = Duration::from_secs(60);
+/// After the preload the broker collects its garbage and writes what it writes.
+const REST: Duration = Duration::from_millis(300);
+
+/// The runner's own connection.
+pub(crate) struct Broker {
+    connection: Connection,
+    channel: Channel,
+    pid: Option<u32>,
+}
+
+/// What a queue holds, as a passive declare tells it.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    ready: u64,
+    consumers: u32,
+}
+
+impl Broker {
+    pub(crate) async fn connect(port: u16, pid: Option<u32>) -> Result<Self, Error> {
+        let uri = format!("amqp://guest:guest@127.0.0.1:{port}/%2f");
+        let connection = Connection::connect(&uri, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        Ok(Self { connection, channel, pid })
+    }
+
+    pub(crate) async fn close(self) -> Result<(), Error> {
+        self.channel.queue_delete(QUEUE.into(), QueueDeleteOptions::default()).await?;
+        Ok(self.connection.close(200, "done".into()).await?)
+    }
+
+    /// A new durable queue with so many transient messages.
+    pub(crate) async fn preload(&self, messages: u64, bytes: usize) -> Result<(), Error> {
+        const AT_ONCE: u64 = 500;
+        self.channel.queue_delete(QUEUE.into(), QueueDeleteOptions::default()).await?;
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        self.channel.queue_declare(QUEUE.into(), durable, FieldTable::default()).await?;
+        for first in (0..messages).step_by(AT_ONCE as usize) {
+            let ids = first..messages.min(first + AT_ONCE);
+            try_join_all(ids.map(|id| self.publish(body(id, now(), bytes)))).await?;
+        }
+        self.wait(|held| held.ready == messages).await?;
+        tokio::time::sleep(REST).await;
+        Ok(())
+    }
+
+    async fn publish(&self, body: Vec<u8>) -> lapin::Result<()> {
+        let options = BasicPublishOptions::default();
+        let sent = self.channel.basic_publish("".into(), QUEUE.into(), options, &body, BasicProperties::default());
+        sent.await.map(drop)
+    }
+
+    /// Publishes at a steady rate, as soon as somebody consumes.
+    pub(crate) async fn publish_at(&self, a_second: u32, messages: u64, bytes: usize) -> Result<(), Error> {
+        self.wait(|held| held.consumers > 0).await?;
+        let every = Duration::from_secs(1) / a_second;
+        let mut due = Instant::now() + Duration::from_millis(200);
+        for id in 0..messages {
+            // The runtime's timer counts whole milliseconds; the runner has nothing else to do meanwhile.
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            due += every;
+            self.publish(body(id, now(), bytes)).await?;
+        }
+        Ok(())
+    }
+
+    /// How many messages the queue has once nobody consumes any more: what was not settled has come back then.
+    pub(crate) async fn left(&self) -> Result<u64, Error> {
+        Ok(self.wait(|held| held.consumers == 0).await?.ready)
+    }
+
+    /// CPU seconds of the broker so far, where it is a process that can be looked at.
+    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid?)).ok()?;
+        let (_, fields) = stat.rsplit_once(')')?;
+        // The 14th and 15th fields, in hundredths of a second on every Linux.
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
+        Some(ticks.sum::<Result<f64, _>>().ok()? / 100.0)
+    }
+
+    async fn wait(&self, is_true: impl Fn(Held) -> bool) -> Result<Held, Error> {
+        let deadline = Instant::now() + LIMIT;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        loop {
+            let queue = self.channel.queue_declare(QUEUE.into(), passive, FieldTable::default()).await?;
+            let held = Held { ready: queue.message_count().into(), consumers: queue.consumer_count() };
+            if is_true(held) {
+                return Ok(held);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("the broker does not get there: {held:?}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
