@@ -2,11 +2,13 @@
 //!
 //! * `test` finds, starts or installs a broker, runs every test of the workspace against it, and stops it again.
 //! * `broker` runs a RabbitMQ node for daily use, and is how fault tests kill, pause and restart theirs.
+//! * `bench` measures the library and others against a broker of its own and writes a table.
 //! * `msrv` checks the minimum Rust version that the workspace states.
 //!
 //! `cargo xtask --help` lists the verbs and the environment variables.
 #![allow(clippy::print_stdout, reason = "a command-line tool answers on its standard output")]
 
+mod bench;
 mod broker;
 mod failure;
 mod lock;
@@ -23,6 +25,7 @@ The tasks of the asyncworker workspace.
 
     cargo xtask test [-- ARGS]     run every test with a broker; with ARGS, run `cargo test ARGS`
     cargo xtask broker VERB        run a RabbitMQ node
+    cargo xtask bench [OPTIONS]    compare with other clients; `bench --help` lists the options
     cargo xtask msrv               check the minimum Rust version that the workspace states
 
 Verbs of `broker`:
@@ -61,7 +64,8 @@ fn main() -> ExitCode {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        // `ctl` hands everything on, also a `--help`.
+        // These two hand everything on, also a `--help`.
+        ["bench", arguments @ ..] => bench::run(arguments),
         ["broker", "ctl", arguments @ ..] => broker::ctl(arguments),
         [.., "-h" | "--help"] if !words.contains(&"--") => {
             print!("{HELP}");

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use crate::broker::{self, Broker};
+use crate::broker::{self, Broker, Share};
 use crate::failure::{Failure, Result};
 use crate::lock::{Lock, is_held_by};
 use crate::process::{Process, in_own_group};
@@ -39,7 +39,7 @@ fn run_with_broker(folder: &Path, control: &Path, arguments: &[&str]) -> Result<
     let given = variable(broker::URL);
     let node = {
         let _lock = broker::lock(folder)?;
-        Broker::start_new(folder, given.is_some())?
+        Broker::start_new(folder, given.is_some(), Share::Small)?
     };
     let url = match (given, &node) {
         (Some(url), Some(_)) => {
@@ -77,7 +77,7 @@ fn cargo_test(folder: &Path, control: &Path, url: &str, arguments: &[&str]) -> R
 }
 
 /// Ends whatever node there is, of this run or left by an earlier one, and deletes its data.
-fn end_broker(folder: &Path) -> Result<()> {
+pub(crate) fn end_broker(folder: &Path) -> Result<()> {
     let _lock = broker::lock(folder)?;
     match Broker::open(folder)? {
         Some(mut broker) => broker.remove(),
@@ -86,7 +86,7 @@ fn end_broker(folder: &Path) -> Result<()> {
 }
 
 /// Tests call this copy: Cargo may rebuild the original while they run.
-fn copy_of_this_program(folder: &Path) -> Result<PathBuf> {
+pub(crate) fn copy_of_this_program(folder: &Path) -> Result<PathBuf> {
     let original = env::current_exe().map_err(|error| Failure::new(format!("cannot tell where xtask is: {error}")))?;
     let copy = folder.join(format!("xtask{}", env::consts::EXE_SUFFIX));
     let new = folder.join("xtask.new");
@@ -96,23 +96,23 @@ fn copy_of_this_program(folder: &Path) -> Result<PathBuf> {
     Ok(copy)
 }
 
-fn run_lock(folder: &Path) -> PathBuf {
+pub(crate) fn run_lock(folder: &Path) -> PathBuf {
     folder.join("run.lock")
 }
 
 /// A process that outlives an interrupted run and ends its broker. The standard library cannot catch Ctrl-C; but
 /// however this process ends, the system closes its end of the watcher's pipe.
-struct Watcher(Child);
+pub(crate) struct Watcher(Child);
 
 impl Watcher {
-    fn start(control: &Path, folder: &Path, run: &Process) -> Result<Self> {
+    pub(crate) fn start(control: &Path, folder: &Path, run: &Process) -> Result<Self> {
         let mut command = Command::new(control);
         command.arg(WATCH).arg(run.to_string()).env(broker::FOLDER, folder);
         command.stdin(Stdio::piped()).stdout(Stdio::null());
         in_own_group(&mut command).spawn().map(Self).map_err(Failure::on("run", control))
     }
 
-    fn dismiss(mut self) {
+    pub(crate) fn dismiss(mut self) {
         if let Some(mut pipe) = self.0.stdin.take() {
             // Where it cannot be told it finds no broker to end, and the same comes of it.
             let _ = pipe.write_all(ENDED);
@@ -129,7 +129,7 @@ pub(crate) fn watch(run: &str) -> Result<ExitCode> {
     let folder = broker::folder();
     // Where a later run holds the lock, the node is that run's, which has ended ours.
     if told != ENDED && is_held_by(&run_lock(&folder), &run) {
-        eprintln!("xtask: the test run was interrupted; ending its broker");
+        eprintln!("xtask: the run was interrupted; ending its broker");
         end_broker(&folder)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,7 @@ use crate::failure::{Failure, Result};
 use crate::lock::Lock;
 use crate::workspace::{node_folder, root, variable};
 use choice::Choice;
+pub(crate) use private::Share;
 use state::State;
 
 pub(crate) const FOLDER: &str = "XTASK_BROKER_DIR";
@@ -80,7 +81,7 @@ pub(crate) fn run(verb: &str, arguments: &[&str]) -> Result<ExitCode> {
         }
         Target::Ours(broker) => broker,
         Target::Nothing if matches!(verb, "start" | "restart") => {
-            let broker = Broker::start_new(&folder, false)?.ok_or_else(no_node)?;
+            let broker = Broker::start_new(&folder, false, Share::Small)?.ok_or_else(no_node)?;
             println!("{}", broker.url());
             return Ok(ExitCode::SUCCESS);
         }
@@ -205,7 +206,7 @@ impl Broker {
     /// Starts a node where there was none, by the first means that this machine offers (see [`choice::choose`]).
     ///
     /// `None` where a broker is given and this machine has nothing to run another with.
-    pub(crate) fn start_new(folder: &Path, given: bool) -> Result<Option<Self>> {
+    pub(crate) fn start_new(folder: &Path, given: bool, share: Share) -> Result<Option<Self>> {
         match choice::choose(given, compose::engine_answers, || install::find().is_some()) {
             Choice::Nothing => return Ok(None),
             Choice::Compose => {
@@ -223,17 +224,35 @@ impl Broker {
             Choice::Install => install::install()?,
             Choice::Installed => {}
         }
-        let mut node = private::Node::new(folder)?;
+        let mut node = private::Node::new(folder, share)?;
         node.start()?;
         Ok(Some(Self::Private(node)))
     }
 
     pub(crate) fn url(&self) -> String {
-        let port = match self {
+        format!("amqp://guest:guest@127.0.0.1:{}", self.amqp_port())
+    }
+
+    pub(crate) fn amqp_port(&self) -> u16 {
+        match self {
             Self::Private(node) => node.amqp_port(),
             Self::Compose(service) => service.amqp_port(),
-        };
-        format!("amqp://guest:guest@127.0.0.1:{port}")
+        }
+    }
+
+    /// The process that is the node, where it is one of this machine's own.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        match self {
+            Self::Private(node) => node.pid(),
+            Self::Compose(_) => None,
+        }
+    }
+
+    /// The version of RabbitMQ that runs.
+    pub(crate) fn version(&self) -> Option<String> {
+        let output = self.ctl().ok()?.arg("version").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.split_whitespace().last().map(str::to_owned)
     }
 
     /// Starts the node and waits until it accepts connections. Does nothing where it runs already.

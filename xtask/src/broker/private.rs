@@ -15,6 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::process::{Process, in_own_group, wait_until};
 
 pub(super) const MODE: &str = "private";
+const WHOLE: &str = "whole";
 
 /// A node listens after about 5 s; a slow machine and a long log of messages to read back make it much more.
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -22,9 +23,19 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// For what the system does by itself once a process has ended.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
+/// How much of the machine a node may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// One scheduler that does not spin: a node that idles beside a build or a test costs next to nothing.
+    Small,
+    /// All that RabbitMQ takes by itself: what is measured is measured against this.
+    Whole,
+}
+
 #[derive(Debug)]
 pub(crate) struct Node {
     folder: PathBuf,
+    share: Share,
     name: String,
     amqp_port: u16,
     dist_port: u16,
@@ -35,14 +46,14 @@ pub(crate) struct Node {
 
 impl Node {
     /// A node that was not started yet. Its ports are chosen now and stay: clients find it again after a restart.
-    pub(super) fn new(folder: &Path) -> Result<Self> {
+    pub(super) fn new(folder: &Path, share: Share) -> Result<Self> {
         let fingerprint = fingerprint(folder);
         let preferred = net::preferred_port(fingerprint);
         let amqp_port = net::free_port(preferred, &[])?;
         let dist_port = net::free_port(amqp_port, &[amqp_port])?;
         let epmd_port = net::free_port(dist_port, &[amqp_port, dist_port])?;
         let name = format!("aw{fingerprint:08x}@localhost");
-        let node = Self { folder: folder.to_path_buf(), name, amqp_port, dist_port, epmd_port, process: None };
+        let node = Self { folder: folder.to_path_buf(), share, name, amqp_port, dist_port, epmd_port, process: None };
         // What an earlier node left must not come back in a new one.
         delete(&node.path("data"))?;
         delete(&node.path("log"))?;
@@ -52,6 +63,7 @@ impl Node {
     pub(super) fn from_state(folder: &Path, state: &State) -> Result<Self> {
         Ok(Self {
             folder: folder.to_path_buf(),
+            share: if state.text("share").is_ok_and(|share| share == WHOLE) { Share::Whole } else { Share::Small },
             name: state.text("name")?.to_owned(),
             amqp_port: state.value("amqp_port")?,
             dist_port: state.value("dist_port")?,
@@ -64,6 +76,10 @@ impl Node {
         let state = State::default().with("mode", MODE).with("name", &self.name);
         let state = state.with("amqp_port", self.amqp_port).with("dist_port", self.dist_port);
         let state = state.with("epmd_port", self.epmd_port);
+        let state = match self.share {
+            Share::Whole => state.with("share", WHOLE),
+            Share::Small => state,
+        };
         let state = match &self.process {
             Some(process) => state.with("process", process),
             None => state,
@@ -73,6 +89,10 @@ impl Node {
 
     pub(super) fn amqp_port(&self) -> u16 {
         self.amqp_port
+    }
+
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.running().map(Process::pid)
     }
 
     pub(super) fn condition(&self) -> Condition {
@@ -220,6 +240,10 @@ impl Node {
         let output_file = self.path("log").join("output.log");
         let output = File::create(&output_file).map_err(Failure::on("create", &output_file))?;
         let errors = output.try_clone().map_err(Failure::on("write", &output_file))?;
+        let schedulers = match self.share {
+            Share::Small => "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none",
+            Share::Whole => "",
+        };
         let mut command = self.command("rabbitmq-server")?;
         command
             .env("RABBITMQ_NODE_PORT", self.amqp_port.to_string())
@@ -234,7 +258,7 @@ impl Node {
             .env("RABBITMQ_GENERATED_CONFIG_DIR", self.path("data").join("config"))
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "+S 1:1 +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}",
+                format!("{schedulers} -kernel inet_dist_use_interface {{127,0,0,1}}"),
             )
             // Makes the script become the virtual machine rather than its parent, so that there is one process to end.
             .env("RUNNING_UNDER_SYSTEMD", "true")
