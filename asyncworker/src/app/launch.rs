@@ -235,7 +235,7 @@ fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
     let mut consumers = Vec::new();
     for route in routes {
         let (outbox, inbox) = mpsc::unbounded_channel();
-        let span = tracing::info_span!("route", name = &*route.name);
+        let span = tracing::info_span!("route", route = &*route.name);
         for (lane, queue) in route.queues.iter().enumerate() {
             let _entered = span.enter();
             consumers.push(connections[route.connection].backend.consume(Subscription {
