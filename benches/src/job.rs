@@ -74,6 +74,17 @@ impl Job {
         ]
     }
 
+    /// How many messages the hand-written loops let pass before they ack them by one frame. They know that more will
+    /// come and need no timer for the rest, which a worker that runs for ever would.
+    #[must_use]
+    pub fn ack_every(&self) -> usize {
+        match self.task {
+            Task::Latency => 1,
+            _ if self.bulk > 1 => self.bulk,
+            _ => usize::from(self.prefetch).div_ceil(2).min(100),
+        }
+    }
+
     /// The broker's URI.
     #[must_use]
     pub fn uri(&self) -> String {

@@ -1,4 +1,4 @@
-//! lapin at its best: all deliveries that are ready at once, and one ack for them, queued without awaiting its write.
+//! lapin at its best: all deliveries that are ready at once, and one ack for up to 100, queued without awaiting its write.
 
 use benches::{Error, Job, Report, Tally, lapin_worker};
 use futures_util::{FutureExt, StreamExt};
@@ -12,6 +12,7 @@ async fn main() -> Result<(), Error> {
     let (start, consumer) = lapin_worker::consume(&job, &channel).await?;
     let mut chunks = consumer.ready_chunks(usize::from(job.prefetch));
     let mut waiting = Vec::new();
+    let mut unacked = 0;
     while !tally.is_done() {
         let chunk = chunks.next().await.ok_or("the consumer ended")?;
         for delivery in chunk {
@@ -22,12 +23,16 @@ async fn main() -> Result<(), Error> {
         let mut last = None;
         for delivery in waiting.drain(..ready) {
             tally.handle(&delivery.data);
+            unacked += 1;
             last = Some(delivery.delivery_tag);
         }
         if let Some(tag) = last
-            && let Some(acked) = channel.basic_ack(tag, BasicAckOptions { multiple: true }).now_or_never()
+            && (unacked >= job.ack_every() || tally.is_done())
         {
-            acked?;
+            unacked = 0;
+            if let Some(acked) = channel.basic_ack(tag, BasicAckOptions { multiple: true }).now_or_never() {
+                acked?;
+            }
         }
     }
     connection.close(200, "done".into()).await?;
