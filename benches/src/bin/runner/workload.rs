@@ -84,7 +84,7 @@ pub(crate) const WORKLOADS: [Workload; 9] = [
     Workload {
         name: "feed",
         title: "Loopback feed: the client's own ceiling, a message a handler, prefetch 256",
-        note: "The server is a loop that answers just enough AMQP; it has one of the cores for itself where there are two.",
+        note: "The server is a loop that answers just enough AMQP. Worker and server share the cores.",
         against: Against::Feed,
         times: 10,
         usual_part: 100,
