@@ -6,10 +6,10 @@
 
 use super::FailureHook;
 use super::convert::short;
-use super::reader::{self, Outlets, Stream};
 use super::report::Attempts;
 use super::topology;
 use super::uri::Endpoint;
+use super::wire::{self, Stream, Wire};
 use crate::error::{BoxError, Error, ErrorKind, one_line};
 use crate::topology::Thing;
 use async_compat::Compat;
@@ -66,8 +66,8 @@ pub(super) struct Live {
     pub(super) connection: lapin::Connection,
     /// Cancelled when the epoch is over. Whoever notices first may cancel it.
     pub(super) over: CancellationToken,
-    /// Where the deliveries of its channels go.
-    pub(super) outlets: Outlets,
+    /// What passes lapin by: deliveries, settlements, publishes and confirms.
+    pub(super) wire: Wire,
     socket: Socket,
 }
 
@@ -76,6 +76,14 @@ impl Live {
     pub(super) fn check(&self) {
         if !self.connection.status().connected() {
             self.over.cancel();
+        }
+    }
+
+    /// How large a frame may be, as both sides agreed.
+    pub(super) fn frame_max(&self) -> usize {
+        match self.connection.configuration().frame_max() {
+            0 => FRAME_MAX as usize,
+            agreed => agreed as usize,
         }
     }
 
@@ -331,8 +339,8 @@ impl Supervisor {
     async fn connect(&self, endpoint: &Endpoint) -> Result<Arc<Live>, BoxError> {
         let socket = Socket::default();
         let limit = self.config.connect_timeout;
-        let outlets = Outlets::new(self.config.frame_max.unwrap_or(FRAME_MAX));
-        let connected = tokio::time::timeout(limit, self.dial(endpoint, socket.clone(), outlets.clone())).await;
+        let wire = Wire::new(self.config.frame_max.unwrap_or(FRAME_MAX));
+        let connected = tokio::time::timeout(limit, self.dial(endpoint, socket.clone(), wire.clone())).await;
         let connection = match connected {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => {
@@ -344,7 +352,7 @@ impl Supervisor {
                 return Err(format!("the broker did not open the connection within {limit:?}").into());
             }
         };
-        let live = Arc::new(Live { connection, over: CancellationToken::new(), outlets, socket });
+        let live = Arc::new(Live { connection, over: CancellationToken::new(), wire, socket });
         let things = self.declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match topology::declare(&live, &things).await {
             Ok(()) => {}
@@ -361,7 +369,7 @@ impl Supervisor {
     }
 
     /// One attempt to connect, TLS and login included.
-    async fn dial(&self, endpoint: &Endpoint, socket: Socket, outlets: Outlets) -> lapin::Result<lapin::Connection> {
+    async fn dial(&self, endpoint: &Endpoint, socket: Socket, wire: Wire) -> lapin::Result<lapin::Connection> {
         let config = &self.config;
         let uri = AMQPUri {
             scheme: if endpoint.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
@@ -383,7 +391,6 @@ impl Supervisor {
             identity: config.identity.clone().map(|(pem, key)| OwnedIdentity::PKCS8 { pem, key }),
         };
         let limit = config.connect_timeout;
-        let purpose = self.purpose;
         // lapin calls this on a thread of its own, so it has a limit of its own: that thread must end
         // even when nobody waits for it any more.
         let connect = async move |uri: AMQPUri, _runtime| {
@@ -395,17 +402,13 @@ impl Supervisor {
                 socket.keep(stream.try_clone()?);
                 let stream = tokio::net::TcpStream::from_std(stream)?;
                 let (read, write) = match uri.scheme {
-                    AMQPScheme::AMQP => reader::halves(stream),
+                    AMQPScheme::AMQP => wire::halves(stream),
                     AMQPScheme::AMQPS => {
                         let stream = AsyncTcpStream::Plain(Compat::new(stream));
-                        reader::split(Compat::new(stream.into_tls(&host, tls.as_ref()).await?))
+                        wire::split(Compat::new(stream.into_tls(&host, tls.as_ref()).await?))
                     }
                 };
-                let stream = match purpose {
-                    Purpose::Consume => Stream::walked(read, write, outlets.clone()),
-                    // Nothing is consumed here, and confirms need no detour.
-                    Purpose::Publish => Stream::whole(read, write),
-                };
+                let stream = Stream::new(read, write, wire.clone());
                 std::io::Result::Ok(AsyncTcpStream::Plain(Compat::new(stream)))
             };
             match tokio::time::timeout(limit, open).await {
@@ -413,7 +416,7 @@ impl Supervisor {
                 Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
             }
         };
-        let purpose = match purpose {
+        let purpose = match self.purpose {
             Purpose::Consume => "consume",
             Purpose::Publish => "publish",
         };
@@ -421,6 +424,6 @@ impl Supervisor {
             .with_connection_name(format!("{}@{} {purpose}", config.app, config.host).into())
             .with_client_property(short("product"), "asyncworker".into())
             .with_client_property(short("version"), env!("CARGO_PKG_VERSION").into());
-        lapin::Connection::connector(uri, reader::runtime(), connect, properties).await
+        lapin::Connection::connector(uri, wire::runtime(), connect, properties).await
     }
 }

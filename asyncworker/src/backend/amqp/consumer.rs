@@ -2,15 +2,13 @@
 
 use super::connection::{Link, Live, close_channel};
 use super::convert::short;
-use super::reader::Outlet;
 use super::report::Attempts;
+use super::wire::{self, Outlet};
 use crate::backend::Subscription;
 use crate::error::{BoxError, one_line};
 use crate::worker::{Frame, Settler, Signal};
-use futures_util::{FutureExt, StreamExt};
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
-};
+use futures_util::StreamExt;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,7 +66,7 @@ impl Consumer {
                     self.subscription.tell(Signal::Lost { lane, epoch });
                     End::Lost(cause)
                 }
-                // It may consume already: the engine drops what came and, with it, the channel's last handle.
+                // It may consume already: the channel's last handle is gone, and the engine drops what came.
                 None => {
                     self.subscription.tell(Signal::Lost { lane, epoch });
                     End::Closed
@@ -113,10 +111,9 @@ impl Consumer {
         // Deliveries go from the socket to the engine. The first may be there before the broker's answer
         // has come to lapin, so both ends of their way are ready before it is asked.
         let Subscription { lane, queue, inbox, .. } = &self.subscription;
-        let settler = Arc::new(ChannelSettler { channel: channel.clone() });
+        let outlet = Outlet::Deliveries { lane: *lane, epoch, queue: Arc::clone(queue), inbox: inbox.clone() };
+        let settler = Arc::new(live.wire.register(channel.id(), outlet));
         self.subscription.tell(Signal::Opened { lane: *lane, epoch, settler });
-        let outlet = Outlet { lane: *lane, epoch, queue: Arc::clone(queue), inbox: inbox.clone() };
-        live.outlets.register(channel.id(), outlet);
         let consumer = self.consume(live, &channel).await;
         if consumer.is_err() {
             close_channel(&channel).await;
@@ -188,31 +185,13 @@ impl Consumer {
     }
 }
 
-/// Settles on a channel.
-struct ChannelSettler {
-    channel: lapin::Channel,
-}
-
-impl Settler for ChannelSettler {
-    /// Each call is polled once: that puts the frame into lapin's queue, in order. The rest of it only
-    /// waits for the write, and whether the frame arrived the next epoch will show.
+/// Frames of a channel that is gone are dropped; its messages come again.
+impl Settler for wire::Sender {
     fn settle(&self, frames: &[Frame]) {
-        for frame in frames {
-            let sent = match *frame {
-                Frame::Ack { tag, multiple } => {
-                    self.channel.basic_ack(tag, BasicAckOptions { multiple }).now_or_never()
-                }
-                Frame::Reject { tag, requeue } => {
-                    self.channel.basic_reject(tag, BasicRejectOptions { requeue }).now_or_never()
-                }
-                Frame::Nack { tag } => {
-                    self.channel.basic_nack(tag, BasicNackOptions { multiple: true, requeue: true }).now_or_never()
-                }
-            };
-            if let Some(Err(error)) = sent {
-                tracing::debug!(error = one_line(&error), "a channel is gone; its messages come again");
-                return;
+        self.send(|octets| {
+            for frame in frames {
+                wire::settlement(frame, self.channel(), octets);
             }
-        }
+        });
     }
 }

@@ -1,7 +1,6 @@
-//! Names, properties and headers, from our types to lapin's. The other way is the reader's.
+//! Names and arguments, from our types to lapin's.
 
-use crate::message::{HeaderValue, Properties};
-use lapin::BasicProperties;
+use crate::message::HeaderValue;
 use lapin::types::{AMQPValue, DecimalValue, FieldTable, ShortString};
 use std::collections::BTreeMap;
 
@@ -12,38 +11,6 @@ pub(super) fn short(text: &str) -> ShortString {
         let end = (0..=255).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         ShortString::try_new(&text[..end]).unwrap_or_default()
     })
-}
-
-/// The properties of a message to publish. Their texts are checked before (`Publish::check`).
-pub(super) fn basic_properties(from: &Properties) -> BasicProperties {
-    let mut to = BasicProperties::default();
-    macro_rules! set {
-        ($($field:ident => $with:ident($convert:expr)),* $(,)?) => {
-            $(if let Some(value) = &from.$field {
-                to = to.$with($convert(value));
-            })*
-        };
-    }
-    let copy = |value: &u8| *value;
-    let text = |value: &String| short(value);
-    set! {
-        content_type => with_content_type(text),
-        content_encoding => with_content_encoding(text),
-        delivery_mode => with_delivery_mode(copy),
-        priority => with_priority(copy),
-        correlation_id => with_correlation_id(text),
-        reply_to => with_reply_to(text),
-        expiration => with_expiration(text),
-        message_id => with_message_id(text),
-        timestamp => with_timestamp(|value: &u64| *value),
-        kind => with_type(text),
-        user_id => with_user_id(text),
-        app_id => with_app_id(text),
-    }
-    if !from.headers.is_empty() {
-        to = to.with_headers(field_table(&from.headers));
-    }
-    to
 }
 
 pub(super) fn field_table(headers: &BTreeMap<String, HeaderValue>) -> FieldTable {

@@ -4,10 +4,10 @@ mod connection;
 mod consumer;
 mod convert;
 mod publisher;
-mod reader;
 mod report;
 mod topology;
 mod uri;
+mod wire;
 
 use super::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;

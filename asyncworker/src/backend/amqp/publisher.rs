@@ -2,17 +2,11 @@
 //! once.
 
 use super::connection::{Link, Live, close_channel};
-use super::convert::{basic_properties, short};
 use super::report::Attempts;
+use super::wire::{self, Confirm, Outlet, Returned, Sender};
 use crate::error::{BoxError, one_line};
 use crate::publish::{Place, Publish, PublishError, PublishErrorKind};
-use futures_util::FutureExt;
-use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use lapin::message::BasicReturnMessage;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Confirmation};
+use lapin::options::ConfirmSelectOptions;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +16,8 @@ use tracing::Instrument;
 
 /// Publishes that may be under way on a channel at once; more wait.
 const WINDOW: usize = 1_000;
+/// After so many octets others may have the way to the socket.
+const TURN: usize = 256 * 1024;
 
 /// A message on its way, and who waits for its confirm.
 pub(super) struct Job {
@@ -95,15 +91,27 @@ struct Sent {
     returned: Option<String>,
 }
 
-type Confirm = BoxFuture<'static, (u64, lapin::Result<Confirmation>)>;
-
 /// What is under way on one channel.
-#[derive(Default)]
 struct Flight {
+    sender: Sender,
+    /// What the broker says of it.
+    confirms: mpsc::UnboundedReceiver<Vec<Confirm>>,
+    frame_max: usize,
+    /// By tag: publishes on a channel are counted from 1.
     sent: BTreeMap<u64, Sent>,
-    confirms: FuturesUnordered<Confirm>,
-    /// Why the channel is gone, once it is.
-    lost: Option<lapin::Error>,
+    last: u64,
+}
+
+/// Why nothing more is published on a channel.
+enum End {
+    /// Nobody publishes any more.
+    Closed,
+    /// The broker closed the channel, over what was sent or not.
+    Refused {
+        code: u16,
+        reason: String,
+    },
+    Lost,
 }
 
 impl Publisher {
@@ -117,12 +125,15 @@ impl Publisher {
             }
             let live = self.link.live().await;
             let cause = match Self::open(&live).await {
-                Ok(channel) => {
+                Ok((channel, mut flight)) => {
                     let start = Instant::now();
-                    let lost = self.publish_on(&live, &channel).await;
+                    let end = self.publish_on(&live, &mut flight).await;
                     self.attempts.worked_for(start.elapsed());
                     close_channel(&channel).await;
-                    lost
+                    match end {
+                        End::Closed => return,
+                        end => self.give_up(end, flight),
+                    }
                 }
                 Err(cause) => Some(cause),
             };
@@ -139,38 +150,48 @@ impl Publisher {
         }
     }
 
-    async fn open(live: &Live) -> Result<lapin::Channel, BoxError> {
+    async fn open(live: &Live) -> Result<(lapin::Channel, Flight), BoxError> {
         let channel = live.channel().await?;
+        let (outlet, confirms) = mpsc::unbounded_channel();
+        let sender = live.wire.register(channel.id(), Outlet::Confirms(outlet));
         live.reply("confirm.select", channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(channel)
+        let frame_max = live.frame_max();
+        Ok((channel, Flight { sender, confirms, frame_max, sent: BTreeMap::new(), last: 0 }))
     }
 
-    /// Publishes until the channel or the connection is gone. Gives the cause, unless it was the message
-    /// that was to blame and has been told so.
-    async fn publish_on(&mut self, live: &Live, channel: &lapin::Channel) -> Option<BoxError> {
-        let mut flight = Flight::default();
+    /// Publishes until the channel or the connection is gone.
+    async fn publish_on(&mut self, live: &Live, flight: &mut Flight) -> End {
         loop {
-            while self.may_send(&flight)
-                && let Some(job) = self.waiting.pop_front()
-            {
-                if !job.confirmed.is_closed() {
-                    self.send(channel, job, &mut flight);
-                }
+            while let Ok(job) = self.queue.try_recv() {
+                self.waiting.push_back(job);
             }
+            self.send(flight);
             self.one_by_one &= !(self.waiting.is_empty() && flight.sent.is_empty());
+            let is_full = !self.waiting.is_empty() && self.may_send(flight);
             tokio::select! {
-                Some(confirm) = flight.confirms.next() => flight.settle(confirm),
-                job = self.queue.recv(), if self.waiting.is_empty() && flight.sent.len() < WINDOW => match job {
-                    Some(job) => self.waiting.push_back(job),
-                    None => return None,
-                },
-                () = live.over.cancelled() => {
-                    self.send_again(flight);
-                    return Some("the connection was lost".into());
+                confirms = flight.confirms.recv() => {
+                    let Some(confirms) = confirms else {
+                        // The reader has ended, so the connection has.
+                        live.over.cancel();
+                        return End::Lost;
+                    };
+                    for confirm in confirms {
+                        match confirm {
+                            Confirm::Settled { tag, multiple, nack } => flight.settle(tag, multiple, nack),
+                            Confirm::Returned(returned) => flight.returned(&returned),
+                            Confirm::Closed { code, reason } => return End::Refused { code, reason },
+                        }
+                    }
                 }
-            }
-            if let Some(error) = flight.lost.take() {
-                return self.give_up(error, flight);
+                job = self.queue.recv(), if self.waiting.is_empty() => {
+                    let Some(job) = job else { return End::Closed };
+                    self.waiting.push_back(job);
+                    // Confirms wake many that publish again. All of them have their turn first, so that
+                    // their messages share a write.
+                    tokio::task::yield_now().await;
+                }
+                () = flight.sender.room(), if is_full => {}
+                () = live.over.cancelled() => return End::Lost,
             }
         }
     }
@@ -179,108 +200,116 @@ impl Publisher {
         flight.sent.len() < if self.one_by_one { 1 } else { WINDOW }
     }
 
-    fn send(&mut self, channel: &lapin::Channel, mut job: Job, flight: &mut Flight) {
-        let sequence = self.next;
-        self.next += 1;
-        if job.publish.mandatory && job.publish.properties.message_id.is_none() {
-            // By this a returned message is known again.
-            job.publish.properties.message_id = Some(format!("{}-{sequence:x}", self.ids));
-        }
-        let Publish { exchange, routing_key, body, properties, mandatory, .. } = &job.publish;
-        let (exchange, routing_key, body) = (short(exchange), short(routing_key), body.clone());
-        let properties: BasicProperties = basic_properties(properties);
-        let options = BasicPublishOptions { mandatory: *mandatory, ..BasicPublishOptions::default() };
-        let channel = channel.clone();
-        let mut confirm: Confirm = Box::pin(async move {
-            let confirm = match channel.basic_publish(exchange, routing_key, options, &body, properties).await {
-                Ok(confirm) => confirm.await,
-                Err(error) => Err(error),
-            };
-            (sequence, confirm)
-        });
-        // The first poll puts the frames into lapin's queue: so they leave in this order.
-        let early = (&mut confirm).now_or_never();
-        flight.sent.insert(sequence, Sent { job, returned: None });
-        match early {
-            Some(ended) => flight.confirms.push(Box::pin(std::future::ready(ended))),
-            None => flight.confirms.push(confirm),
+    /// Sends what may be sent now.
+    fn send(&mut self, flight: &mut Flight) {
+        while !self.waiting.is_empty() && self.may_send(flight) && !flight.sender.is_full() {
+            let sender = flight.sender.clone();
+            let sent = sender.send(|out| {
+                let turn = out.len() + TURN;
+                while out.len() < turn
+                    && self.may_send(flight)
+                    && let Some(job) = self.waiting.pop_front()
+                {
+                    self.append(job, flight, out);
+                }
+            });
+            if sent.is_none() {
+                // The channel has closed; why will be told.
+                return;
+            }
         }
     }
 
-    /// The channel is gone with an error.
-    fn give_up(&mut self, error: lapin::Error, flight: Flight) -> Option<BoxError> {
-        let at_fault = error.is_amqp_soft_error();
+    fn append(&mut self, mut job: Job, flight: &mut Flight, out: &mut Vec<u8>) {
+        if job.confirmed.is_closed() {
+            return;
+        }
+        if job.publish.mandatory && job.publish.properties.message_id.is_none() {
+            // By this a returned message is known again.
+            job.publish.properties.message_id = Some(format!("{}-{:x}", self.ids, self.next));
+            self.next += 1;
+        }
+        match wire::publish(&job.publish, flight.sender.channel(), flight.frame_max, out) {
+            Ok(()) => {
+                flight.last += 1;
+                flight.sent.insert(flight.last, Sent { job, returned: None });
+            }
+            Err(what) => {
+                let text = format!("the message {} {what}", job.place());
+                job.end(Err(PublishError::new(PublishErrorKind::Invalid, text)));
+            }
+        }
+    }
+
+    /// The channel is gone. Gives the cause, unless it was one message that was to blame and has been told so.
+    fn give_up(&mut self, end: End, flight: Flight) -> Option<BoxError> {
+        let (at_fault, reason) = match end {
+            End::Refused { code, reason } => (wire::is_soft(code), reason),
+            End::Lost | End::Closed => (false, "the connection was lost".to_owned()),
+        };
         if at_fault && flight.sent.len() == 1 {
             for Sent { job, .. } in flight.sent.into_values() {
-                let text = format!("the broker refused the message {}: {}", job.place(), one_line(&error));
+                let text = format!("the broker refused the message {}: {reason}", job.place());
                 job.end(Err(PublishError::new(PublishErrorKind::Refused, text)));
             }
             return None;
         }
         self.one_by_one |= at_fault;
-        self.send_again(flight);
-        (!at_fault).then(|| error.into())
-    }
-
-    /// What was not confirmed goes first on the next channel, in its old order. It may have arrived: a
-    /// message twice is better than none.
-    fn send_again(&mut self, flight: Flight) {
+        // What was not confirmed goes first on the next channel, in its old order. It may have arrived: a
+        // message twice is better than none.
         for Sent { job, .. } in flight.sent.into_values().rev() {
             self.waiting.push_front(job);
         }
+        (!at_fault).then(|| reason.into())
     }
 }
 
 impl Flight {
-    /// Settles a confirm and all others that are there already. lapin hands a returned message to
-    /// whichever confirm comes next; so first all are taken, then the returned ones are put where they
-    /// belong, then each is told.
-    fn settle(&mut self, first: (u64, lapin::Result<Confirmation>)) {
-        let mut confirmed = Vec::new();
-        let mut returned = Vec::new();
-        let mut next = Some(first);
-        while let Some((sequence, confirm)) = next {
-            match confirm {
-                Ok(confirmation) => {
-                    confirmed.push((sequence, confirmation.is_nack()));
-                    returned.extend(confirmation.take_message());
-                }
-                Err(error) => self.lost = Some(error),
+    fn settle(&mut self, tag: u64, multiple: bool, nack: bool) {
+        if !multiple {
+            if let Some(sent) = self.sent.remove(&tag) {
+                sent.end(nack);
             }
-            next = self.confirms.next().now_or_never().flatten();
+            return;
         }
-        for message in returned {
-            self.returned(&message);
-        }
-        for (sequence, nack) in confirmed {
-            let Some(Sent { job, returned }) = self.sent.remove(&sequence) else { continue };
-            let result = match returned {
-                Some(reply) => Err(PublishError::unroutable(&job.place(), &reply)),
-                None if nack => {
-                    let text = format!("the broker refused the message {} (basic.nack)", job.place());
-                    Err(PublishError::new(PublishErrorKind::Refused, text))
-                }
-                None => Ok(()),
-            };
-            job.end(result);
+        while let Some(first) = self.sent.first_entry()
+            && *first.key() <= tag
+        {
+            first.remove().end(nack);
         }
     }
 
     /// A returned message belongs to the first one sent that looks like it: two of the same name to the
-    /// same place share their fate anyway.
-    fn returned(&mut self, message: &BasicReturnMessage) {
+    /// same place share their fate anyway. The broker returns it before it confirms it.
+    fn returned(&mut self, returned: &Returned) {
+        let Returned { reply, message } = returned;
+        let message_id = message.properties.get().and_then(|properties| properties.message_id.as_deref());
         let found = self.sent.values_mut().find(|sent| {
             let publish = &sent.job.publish;
             sent.returned.is_none()
                 && publish.mandatory
-                && publish.exchange == message.delivery.exchange.as_str()
-                && publish.routing_key == message.delivery.routing_key.as_str()
-                && publish.properties.message_id.as_deref()
-                    == message.delivery.properties.message_id().as_ref().map(|id| id.as_str())
+                && *publish.exchange == *message.exchange
+                && *publish.routing_key == *message.routing_key
+                && publish.properties.message_id.as_deref() == message_id
         });
         match found {
-            Some(sent) => sent.returned = Some(format!("{} {}", message.reply_code, message.reply_text)),
+            Some(sent) => sent.returned = Some(reply.clone()),
             None => tracing::error!("the broker returned a message that was not sent"),
         }
+    }
+}
+
+impl Sent {
+    fn end(self, nack: bool) {
+        let Self { job, returned } = self;
+        let result = match returned {
+            Some(reply) => Err(PublishError::unroutable(&job.place(), &reply)),
+            None if nack => {
+                let text = format!("the broker refused the message {} (basic.nack)", job.place());
+                Err(PublishError::new(PublishErrorKind::Refused, text))
+            }
+            None => Ok(()),
+        };
+        job.end(result);
     }
 }

@@ -1,10 +1,9 @@
-//! A delivery while it comes in: the method, the content header, the body.
+//! A delivery, or a message that was returned, while it comes in: the method, the content header, the body.
 
-use super::Outlet;
 use super::frame::{self, Frame};
 use super::octets::{Assembly, Blocks};
 use super::properties::{Input, check, decode};
-use super::walk::{Names, Verdict};
+use super::walk::{Names, To, Verdict};
 use crate::message::{Delivery, LazyProperties};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -25,27 +24,16 @@ pub(super) enum Incoming {
 }
 
 impl Incoming {
-    /// Takes `basic.deliver`. Any other method is lapin's, but within a delivery only the channel's end
-    /// has a place: then what came of it is dropped.
-    pub(super) fn method(&mut self, payload: &[u8], outlet: &Outlet, names: &mut Names) -> Verdict {
-        match (frame::method(payload), &self) {
-            (Some(frame::DELIVER), Self::Nothing) => match deliver(payload, outlet, names) {
-                Some(delivery) => {
-                    *self = Self::Method(delivery);
-                    Verdict::Taken
-                }
-                None => Verdict::Broken,
-            },
-            (_, Self::Nothing) => Verdict::Passed,
-            (Some(frame::CHANNEL_CLOSE | frame::CHANNEL_CLOSE_OK), _) => {
-                *self = Self::Nothing;
-                Verdict::Passed
-            }
-            _ => Verdict::Broken,
-        }
+    pub(super) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
     }
 
-    /// Takes the content header of a delivery; one without is lapin's (`basic.return`, `basic.get-ok`).
+    /// The method came by which a content begins.
+    pub(super) fn begin(&mut self, delivery: Delivery) {
+        *self = Self::Method(delivery);
+    }
+
+    /// Takes the content header of a delivery; one without is lapin's (`basic.get-ok`).
     pub(super) fn header(&mut self, payload: &[u8], blocks: &mut Blocks) -> Verdict {
         match std::mem::take(self) {
             Self::Nothing => Verdict::Passed,
@@ -118,7 +106,7 @@ impl Incoming {
 
 /// Reads `basic.deliver`: consumer tag, delivery tag, redelivered, exchange, routing key. Nothing, when
 /// its lengths do not add up: then there is no telling which message it was.
-fn deliver(payload: &[u8], outlet: &Outlet, names: &mut Names) -> Option<Delivery> {
+pub(super) fn deliver(payload: &[u8], to: To<'_>, names: &mut Names) -> Option<Delivery> {
     let mut input = Input(payload.get(4..)?);
     // A channel has one consumer.
     input.short_octets().ok()?;
@@ -133,10 +121,10 @@ fn deliver(payload: &[u8], outlet: &Outlet, names: &mut Names) -> Option<Deliver
         _ => None,
     };
     Some(Delivery {
-        lane: outlet.lane,
-        epoch: outlet.epoch,
+        lane: to.lane,
+        epoch: to.epoch,
         tag,
-        queue: Arc::clone(&outlet.queue),
+        queue: Arc::clone(to.queue),
         exchange: exchange.unwrap_or_default(),
         routing_key: routing_key.unwrap_or_default(),
         redelivered,

@@ -1,10 +1,9 @@
 //! What is relied on in lapin, against a broker of a few lines.
 
 use super::*;
-use crate::backend::amqp::reader::{Outlets, Stream, runtime, split};
-use ::lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicRejectOptions,
-};
+use crate::backend::amqp::wire::{Sender, Stream, Wire, runtime, settlement, split};
+use crate::worker::Frame;
+use ::lapin::options::{BasicCancelOptions, BasicConsumeOptions, ConfirmSelectOptions};
 use ::lapin::tcp::AsyncTcpStream;
 use ::lapin::types::FieldTable;
 use ::lapin::uri::AMQPUri;
@@ -12,7 +11,7 @@ use ::lapin::{Channel, Connection, ConnectionProperties, Consumer};
 use amq_protocol::frame::parse_frame;
 use amq_protocol::protocol::{channel, connection};
 use async_compat::Compat;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -83,18 +82,18 @@ impl Broker {
     }
 }
 
-async fn connected(heartbeat: u16) -> (Connection, Broker, Outlets) {
+async fn connected(heartbeat: u16) -> (Connection, Broker, Wire) {
     let (socket, broker) = duplex(1 << 20);
     let mut broker = Broker { socket: broker, input: Vec::new() };
-    let outlets = Outlets::new(FRAME_MAX as u32);
-    let (socket, walked) = (Mutex::new(Some(socket)), outlets.clone());
+    let wire = Wire::new(FRAME_MAX as u32);
+    let (socket, below) = (Mutex::new(Some(socket)), wire.clone());
     let connect = async move |_: AMQPUri, _| {
         let (read, write) = split(socket.lock().unwrap().take().expect("one attempt"));
-        Ok(AsyncTcpStream::Plain(Compat::new(Stream::walked(read, write, walked.clone()))))
+        Ok(AsyncTcpStream::Plain(Compat::new(Stream::new(read, write, below.clone()))))
     };
     let connecting = Connection::connector(AMQPUri::default(), runtime(), connect, ConnectionProperties::default());
     let (connection, ()) = tokio::join!(connecting, broker.accept(heartbeat));
-    (connection.unwrap(), broker, outlets)
+    (connection.unwrap(), broker, wire)
 }
 
 async fn opened(connection: &Connection, broker: &mut Broker) -> Channel {
@@ -124,15 +123,16 @@ struct Bench {
     broker: Broker,
     channel: Channel,
     consumer: Consumer,
+    sender: Sender,
     inbox: mpsc::UnboundedReceiver<Signal>,
 }
 
 async fn bench(heartbeat: u16) -> Bench {
-    let (connection, mut broker, outlets) = connected(heartbeat).await;
+    let (connection, mut broker, wire) = connected(heartbeat).await;
     let (outlet, inbox) = outlet(1);
-    outlets.register(1, outlet);
+    let sender = wire.register(1, outlet);
     let (channel, consumer) = consuming(&connection, &mut broker, &delivery(1, 1, &[b"early"])).await;
-    Bench { connection, broker, channel, consumer, inbox }
+    Bench { connection, broker, channel, consumer, sender, inbox }
 }
 
 async fn next(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
@@ -163,7 +163,7 @@ async fn a_consumers_stream_gives_no_deliveries_and_ends_when_the_broker_cancels
 
 #[tokio::test]
 async fn a_consumers_stream_ends_after_cancel_ok_and_all_deliveries_before_it_are_there() {
-    let Bench { mut broker, channel, mut consumer, mut inbox, connection } = bench(0).await;
+    let Bench { mut broker, channel, mut consumer, mut inbox, connection, .. } = bench(0).await;
     let (cancelled, ()) = tokio::join!(channel.basic_cancel("c".into(), BasicCancelOptions::default()), async {
         assert!(matches!(broker.basic_method().await, basic::AMQPMethod::Cancel(_)));
         broker.send(&delivery(1, 2, &[b"last"])).await;
@@ -186,16 +186,17 @@ async fn a_consumers_stream_ends_with_its_channel() {
     assert!(bench.connection.status().connected());
 }
 
+fn settle(sender: &Sender, frame: Frame) {
+    sender.send(|out| settlement(&frame, sender.channel(), out)).expect("the channel is open");
+}
+
 #[tokio::test]
-async fn what_is_polled_once_settles_in_order_though_lapin_never_saw_the_deliveries() {
+async fn settlements_go_between_what_lapin_sends_though_it_never_saw_the_deliveries() {
     let mut bench = bench(0).await;
     for tag in 1..=100 {
-        let ack = bench.channel.basic_ack(tag * 4, BasicAckOptions { multiple: true });
-        assert!(!matches!(ack.now_or_never(), Some(Err(_))));
-        let reject = bench.channel.basic_reject(tag * 4 + 1, BasicRejectOptions { requeue: false });
-        assert!(!matches!(reject.now_or_never(), Some(Err(_))));
-        let nack = bench.channel.basic_nack(tag * 4 + 2, BasicNackOptions { multiple: true, requeue: true });
-        assert!(!matches!(nack.now_or_never(), Some(Err(_))));
+        settle(&bench.sender, Frame::Ack { tag: tag * 4, multiple: true });
+        settle(&bench.sender, Frame::Reject { tag: tag * 4 + 1, requeue: false });
+        settle(&bench.sender, Frame::Nack { tag: tag * 4 + 2 });
     }
     for tag in 1..=100 {
         let ack = basic::Ack { delivery_tag: tag * 4, multiple: true };
@@ -205,6 +206,58 @@ async fn what_is_polled_once_settles_in_order_though_lapin_never_saw_the_deliver
         assert_eq!(bench.broker.basic_method().await, basic::AMQPMethod::Reject(reject));
         assert_eq!(bench.broker.basic_method().await, basic::AMQPMethod::Nack(nack));
     }
+    // What lapin sends afterwards comes afterwards.
+    let cancelling = bench.channel.basic_cancel("c".into(), BasicCancelOptions::default());
+    settle(&bench.sender, Frame::Ack { tag: 500, multiple: false });
+    let (_, first) = tokio::join!(tokio::time::timeout(LIMIT, cancelling), async {
+        let (first, second) = (bench.broker.basic_method().await, bench.broker.basic_method().await);
+        bench.broker.basic(basic::AMQPMethod::CancelOk(basic::CancelOk { consumer_tag: "c".into() })).await;
+        (first, second)
+    });
+    assert!(matches!(first, (basic::AMQPMethod::Ack(_), basic::AMQPMethod::Cancel(_))), "{first:?}");
+}
+
+#[tokio::test]
+async fn lapin_ends_its_channel_by_a_frame_and_nothing_follows_it() {
+    let mut bench = bench(0).await;
+    let close = channel::Close { reply_code: 406, reply_text: "timed out".into(), class_id: 0, method_id: 0 };
+    bench.broker.send(&[AMQPFrame::Method(1, AMQPClass::Channel(channel::AMQPMethod::Close(close)))]).await;
+    let ended = bench.broker.receive().await;
+    let is_end = |frame| matches!(frame, &AMQPFrame::Method(1, AMQPClass::Channel(channel::AMQPMethod::CloseOk(_))));
+    assert!(is_end(&ended), "{ended:?}");
+    assert!(bench.sender.send(|_| ()).is_none());
+}
+
+#[tokio::test]
+async fn confirms_of_publishes_that_lapin_never_saw_do_not_reach_it() {
+    let (connection, mut broker, wire) = connected(0).await;
+    let channel = opened(&connection, &mut broker).await;
+    let (outlet, mut confirms) = mpsc::unbounded_channel();
+    let sender = wire.register(1, Outlet::Confirms(outlet));
+    let (selected, ()) = tokio::join!(channel.confirm_select(ConfirmSelectOptions::default()), async {
+        broker.receive().await;
+        let ok = AMQPClass::Confirm(amq_protocol::protocol::confirm::AMQPMethod::SelectOk(
+            amq_protocol::protocol::confirm::SelectOk {},
+        ));
+        broker.send(&[AMQPFrame::Method(1, ok)]).await;
+    });
+    selected.unwrap();
+    let message = crate::publish::Publish::raw("body").to("orders");
+    sender.send(|out| crate::backend::amqp::wire::publish(&message, 1, FRAME_MAX, out)).unwrap().unwrap();
+    assert!(matches!(broker.basic_method().await, basic::AMQPMethod::Publish(publish) if publish.mandatory));
+    assert!(matches!(broker.receive().await, AMQPFrame::Header(1, _)));
+    assert!(matches!(broker.receive().await, AMQPFrame::Body(1, body) if body == b"body"));
+    broker.basic(basic::AMQPMethod::Ack(basic::Ack { delivery_tag: 1, multiple: false })).await;
+    let confirms = tokio::time::timeout(LIMIT, confirms.recv()).await.unwrap().unwrap();
+    assert!(matches!(confirms[..], [crate::backend::amqp::wire::Confirm::Settled { tag: 1, .. }]), "{confirms:?}");
+    // It would close the connection over an ack of what it did not publish.
+    let (closed, ()) = tokio::join!(channel.close(200, "OK".into()), async {
+        broker.receive().await;
+        let ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
+        broker.send(&[AMQPFrame::Method(1, AMQPClass::Channel(ok))]).await;
+    });
+    closed.unwrap();
+    assert!(connection.status().connected());
 }
 
 #[tokio::test]
@@ -243,7 +296,7 @@ async fn heartbeats_beyond_the_brokers_do_no_harm() {
     while !taken(&mut bench.inbox).iter().any(|delivery| delivery.tag == 2) {
         tokio::task::yield_now().await;
     }
-    bench.channel.basic_ack(2, BasicAckOptions::default()).now_or_never();
+    settle(&bench.sender, Frame::Ack { tag: 2, multiple: false });
     let ack = basic::Ack { delivery_tag: 2, multiple: false };
     assert_eq!(bench.broker.basic_method().await, basic::AMQPMethod::Ack(ack));
     assert!(bench.connection.status().connected());
@@ -251,7 +304,7 @@ async fn heartbeats_beyond_the_brokers_do_no_harm() {
 
 #[tokio::test]
 async fn a_delivery_past_the_reader_comes_by_the_consumers_stream() {
-    let (connection, mut broker, _outlets) = connected(0).await;
+    let (connection, mut broker, _wire) = connected(0).await;
     let (_channel, mut consumer) = consuming(&connection, &mut broker, &[]).await;
     broker.send(&delivery(1, 1, &[b"past"])).await;
     let past = tokio::time::timeout(LIMIT, consumer.next()).await.unwrap();

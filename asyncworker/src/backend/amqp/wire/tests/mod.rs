@@ -3,11 +3,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod confirms;
+mod encoding;
 mod histories;
 mod lapin;
 mod properties;
 mod reading;
 mod walking;
+mod writing;
 
 use super::{Outlet, walk::Walker};
 use crate::message::Delivery;
@@ -99,7 +102,7 @@ impl Bench {
 
 fn outlet(channel: u16) -> (Outlet, mpsc::UnboundedReceiver<Signal>) {
     let (inbox, deliveries) = mpsc::unbounded_channel();
-    (Outlet { lane: channel.into(), epoch: 7, queue: format!("queue {channel}").into(), inbox }, deliveries)
+    (Outlet::Deliveries { lane: channel.into(), epoch: 7, queue: format!("queue {channel}").into(), inbox }, deliveries)
 }
 
 fn taken(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {

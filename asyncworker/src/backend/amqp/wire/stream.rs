@@ -1,8 +1,9 @@
-//! What lapin takes for its socket, and the task that reads the real one.
+//! What lapin takes for its socket, and the tasks that read and write the real one.
 
-use super::Outlets;
+use super::Wire;
 use super::frame::A_HEARTBEAT;
 use super::octets::CHUNK;
+use super::outgoing::Outgoing;
 use super::pipe::{self, Writer};
 use super::walk::Walker;
 use bytes::BytesMut;
@@ -26,72 +27,61 @@ const READS_IN_A_ROW: usize = 16;
 pub(super) type Read = Box<dyn AsyncRead + Send + Unpin>;
 pub(super) type Write = Box<dyn AsyncWrite + Send + Unpin>;
 
-/// The stream that lapin reads and writes. Writing goes to the socket.
+/// The stream that lapin reads and writes.
 pub(in super::super) struct Stream {
-    incoming: Incoming,
-    outgoing: Write,
-}
-
-/// Where lapin's reads come from.
-enum Incoming {
-    /// What the task leaves it.
-    Walked { pipe: pipe::Reader, _task: Task },
-    /// The socket: nothing is taken out.
-    Whole(Read),
+    /// What the reading task leaves it.
+    incoming: pipe::Reader,
+    outgoing: Outgoing,
+    tasks: [AbortHandle; 2],
 }
 
 impl Stream {
-    /// Begins to read the socket in a task of its own; lapin gets what is not taken out.
-    pub(in super::super) fn walked(incoming: Read, outgoing: Write, outlets: Outlets) -> Self {
+    /// Begins to read and write the socket, in tasks of the connection's own.
+    pub(in super::super) fn new(incoming: Read, outgoing: Write, wire: Wire) -> Self {
+        wire.outgoing.open(outgoing);
+        let outgoing = wire.outgoing.clone();
+        let writing = tokio::spawn(outgoing.clone().keep_writing());
         let (writer, reader) = pipe::pipe();
-        let task = tokio::spawn(async move {
-            let end = read(incoming, &outlets, &writer).await;
+        let reading = tokio::spawn(async move {
+            let end = read(incoming, &wire, &writer).await;
             writer.end(end.err());
         });
-        Self { incoming: Incoming::Walked { pipe: reader, _task: Task(task.abort_handle()) }, outgoing }
-    }
-
-    /// lapin gets everything.
-    pub(in super::super) fn whole(incoming: Read, outgoing: Write) -> Self {
-        Self { incoming: Incoming::Whole(incoming), outgoing }
+        Self { incoming: reader, outgoing, tasks: [reading.abort_handle(), writing.abort_handle()] }
     }
 }
 
-/// Ends the reading task with the stream it reads for: then nobody needs the socket any more.
-struct Task(AbortHandle);
-
-impl Drop for Task {
+/// lapin needs the socket no more, so nobody does.
+impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.abort();
+        self.outgoing.close();
+        self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.incoming {
-            Incoming::Walked { pipe, .. } => pipe.poll_read(cx, into),
-            Incoming::Whole(socket) => Pin::new(socket).poll_read(cx, into),
-        }
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.incoming.poll_read(cx, into)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.outgoing).poll_write(cx, octets)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        self.outgoing.poll_write(cx, octets)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.outgoing).poll_flush(cx)
+    /// What was written is on its way.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.outgoing).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.outgoing.poll_shutdown(cx)
     }
 }
 
 /// Reads to the socket's end.
-async fn read(mut socket: Read, outlets: &Outlets, pipe: &Writer) -> io::Result<()> {
-    let mut walker = Walker::new(outlets.frame_max);
+async fn read(mut socket: Read, wire: &Wire, pipe: &Writer) -> io::Result<()> {
+    let mut walker = Walker::new(wire.frame_max);
     let mut input = BytesMut::with_capacity(CHUNK);
     let mut passed = Vec::new();
     let mut missing = 0;
@@ -108,7 +98,7 @@ async fn read(mut socket: Read, outlets: &Outlets, pipe: &Writer) -> io::Result<
         }
         // A channel is registered before the broker is asked to deliver on it, so it is known here before
         // its first delivery is.
-        for (channel, outlet) in outlets.take() {
+        for (channel, outlet) in wire.take_new() {
             walker.register(channel, outlet);
         }
         missing = walker.walk(&mut input, &mut passed);

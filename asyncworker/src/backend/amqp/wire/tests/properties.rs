@@ -1,7 +1,7 @@
 //! Property lists: what lapin's generator writes, and what nobody should.
 
 use super::super::properties::{DEEPEST, check, decode, read};
-use crate::backend::amqp::convert::basic_properties;
+use crate::backend::amqp::wire::encode::properties;
 use crate::message::{HeaderValue, Headers, Properties};
 use amq_protocol::frame::WriteContext;
 use amq_protocol::protocol::BasicProperties;
@@ -15,6 +15,13 @@ fn list(properties: &BasicProperties) -> Vec<u8> {
     let length = gen_properties(properties)(WriteContext::from(&mut room[..])).unwrap().into_inner().1;
     room.truncate(usize::try_from(length).unwrap());
     room
+}
+
+/// The list as we write it.
+fn written(ours: &Properties) -> Vec<u8> {
+    let mut list = Vec::new();
+    properties(ours, &mut list).unwrap();
+    list
 }
 
 /// What lapin's properties are to us.
@@ -89,7 +96,7 @@ fn values() -> impl Strategy<Value = HeaderValue> {
 }
 
 prop_compose! {
-    fn any_properties()(
+    pub(super) fn any_properties()(
         texts in vec(proptest::option::of("[a-zü/]{0,20}"), 8),
         headers in btree_map("[a-zü]{0,6}", values(), 0..4),
         numbers in (any::<Option<u8>>(), any::<Option<u8>>(), any::<Option<u64>>()),
@@ -109,9 +116,14 @@ proptest! {
 
     #[test]
     fn properties_and_headers_come_back_as_they_went(ours in any_properties()) {
-        let list = list(&basic_properties(&ours));
+        let list = written(&ours);
+        let (rest, theirs) = parse_properties(&list[..]).unwrap();
+        prop_assert!(rest.is_empty());
+        prop_assert_eq!(&expected(&theirs), &ours);
         prop_assert_eq!(check(&list), Ok(()));
-        prop_assert_eq!(decode(&list), ours);
+        prop_assert_eq!(decode(&list), ours.clone());
+        // And as lapin writes them.
+        prop_assert_eq!(decode(&self::list(&theirs)), ours);
     }
 
     /// Octets of a list changed, cut off and added: what passes the check decodes, and what decodes is
@@ -123,7 +135,7 @@ proptest! {
         cut in proptest::option::of(any::<proptest::sample::Index>()),
         more in vec(any::<u8>(), 0..3),
     ) {
-        let mut list = list(&basic_properties(&ours));
+        let mut list = written(&ours);
         for (place, octet) in changes {
             *place.get_mut(&mut list) = octet;
         }

@@ -1,8 +1,9 @@
-//! The walk over what was read: deliveries to one side, every other frame to the other. It does no input
-//! or output.
+//! The walk over what was read: deliveries and confirms to one side, every other frame to the other. It does
+//! no input or output.
 
 use super::Outlet;
-use super::content::Incoming;
+use super::confirm::{self, Confirm, Returned};
+use super::content::{Incoming, deliver};
 use super::frame::{self, Frame, Seen};
 use super::octets::{Blocks, is_sliced};
 use crate::message::Delivery;
@@ -15,7 +16,7 @@ pub(super) struct Walker {
     frame_max: usize,
     /// By number: there are few, and RabbitMQ's clients number them from 1.
     channels: Vec<Option<Channel>>,
-    /// Those with deliveries that are not handed over yet.
+    /// Those with something that is not handed over yet.
     filled: Vec<u16>,
     blocks: Blocks,
     /// Something was no frame, or a frame that has no place there. What follows cannot be told apart any
@@ -23,12 +24,15 @@ pub(super) struct Walker {
     broken: bool,
 }
 
-/// A channel whose deliveries are taken out.
+/// A channel whose deliveries or confirms are taken out.
 struct Channel {
     outlet: Outlet,
     names: Names,
     incoming: Incoming,
-    batch: Vec<Delivery>,
+    /// Why the message that comes in was returned.
+    reply: String,
+    deliveries: Vec<Delivery>,
+    confirms: Vec<Confirm>,
     /// Whether it is among the `filled`.
     listed: bool,
     /// How many came at once before.
@@ -40,6 +44,14 @@ struct Channel {
 pub(super) struct Names {
     pub(super) exchange: Arc<str>,
     pub(super) routing_key: Arc<str>,
+}
+
+/// Whose a delivery is.
+#[derive(Clone, Copy)]
+pub(super) struct To<'a> {
+    pub(super) lane: usize,
+    pub(super) epoch: u64,
+    pub(super) queue: &'a Arc<str>,
 }
 
 /// What becomes of a frame.
@@ -56,7 +68,7 @@ impl Walker {
         Self { frame_max, channels: Vec::new(), filled: Vec::new(), blocks: Blocks::default(), broken: false }
     }
 
-    /// From the next octet on, the deliveries of this channel go there.
+    /// From the next octet on, what is taken out of this channel goes there.
     pub(super) fn register(&mut self, channel: u16, outlet: Outlet) {
         let place = usize::from(channel);
         if self.channels.len() <= place {
@@ -66,7 +78,9 @@ impl Walker {
             outlet,
             names: Names::default(),
             incoming: Incoming::Nothing,
-            batch: Vec::new(),
+            reply: String::new(),
+            deliveries: Vec::new(),
+            confirms: Vec::new(),
             listed: false,
             usual: 0,
         });
@@ -114,7 +128,9 @@ impl Walker {
                 }
                 Verdict::Passed => {
                     passed.extend_from_slice(&rest[..frame.length()]);
-                    self.closed(&frame, frame::method(frame.payload(rest)));
+                    if frame.kind == frame::METHOD {
+                        self.closed(frame.channel, frame.payload(rest));
+                    }
                 }
                 Verdict::Broken => {
                     self.broken = true;
@@ -130,12 +146,15 @@ impl Walker {
     }
 
     /// A channel that closes has no deliveries any more, and its number may be another's next.
-    fn closed(&mut self, passed: &Frame, method: Option<(u16, u16)>) {
-        if passed.kind == frame::METHOD
-            && matches!(method, Some(frame::CHANNEL_CLOSE | frame::CHANNEL_CLOSE_OK))
-            && let Some(channel) = self.channels.get_mut(usize::from(passed.channel))
+    fn closed(&mut self, channel: u16, payload: &[u8]) {
+        let method = frame::method(payload);
+        if matches!(method, Some(frame::CHANNEL_CLOSE | frame::CHANNEL_CLOSE_OK))
+            && let Some(channel) = self.channels.get_mut(usize::from(channel))
             && let Some(mut closed) = channel.take()
         {
+            if method == Some(frame::CHANNEL_CLOSE) && matches!(closed.outlet, Outlet::Confirms(_)) {
+                closed.confirms.extend(confirm::closed(payload));
+            }
             closed.hand_over();
         }
     }
@@ -153,7 +172,7 @@ impl Walker {
 impl Channel {
     fn take(&mut self, frame: &Frame, payload: &[u8], blocks: &mut Blocks) -> Verdict {
         let verdict = match frame.kind {
-            frame::METHOD => self.incoming.method(payload, &self.outlet, &mut self.names),
+            frame::METHOD => self.method(payload),
             frame::CONTENT_HEADER => self.incoming.header(payload, blocks),
             frame::BODY => self.incoming.body(payload, blocks),
             _ => Verdict::Passed,
@@ -162,34 +181,76 @@ impl Channel {
         verdict
     }
 
+    /// Within a content only the channel's end has a place: then what came of it is dropped.
+    fn method(&mut self, payload: &[u8]) -> Verdict {
+        let method = frame::method(payload);
+        if matches!(method, Some(frame::CHANNEL_CLOSE | frame::CHANNEL_CLOSE_OK)) {
+            self.incoming = Incoming::Nothing;
+            return Verdict::Passed;
+        }
+        if !self.incoming.is_nothing() {
+            return Verdict::Broken;
+        }
+        let understood = match (method, &self.outlet) {
+            (Some(frame::DELIVER), &Outlet::Deliveries { lane, epoch, ref queue, .. }) => {
+                let delivery = deliver(payload, To { lane, epoch, queue }, &mut self.names);
+                delivery.map(|delivery| self.incoming.begin(delivery))
+            }
+            (Some(frame::RETURN), Outlet::Confirms(_)) => confirm::returned(payload).map(|(reply, message)| {
+                self.reply = reply;
+                self.incoming.begin(message);
+            }),
+            (Some(method @ (frame::ACK | frame::NACK)), Outlet::Confirms(_)) => {
+                confirm::settled(payload, method == frame::NACK).map(|confirm| self.confirms.push(confirm))
+            }
+            _ => return Verdict::Passed,
+        };
+        if understood.is_some() { Verdict::Taken } else { Verdict::Broken }
+    }
+
     fn take_whole(&mut self, body: bytes::Bytes) {
         self.incoming.whole(body);
         self.collect();
     }
 
     fn collect(&mut self) {
-        if let Some(delivery) = self.incoming.finished() {
-            if self.batch.capacity() == 0 {
-                self.batch.reserve(self.usual);
+        let Some(message) = self.incoming.finished() else { return };
+        match &self.outlet {
+            Outlet::Deliveries { .. } => {
+                if self.deliveries.capacity() == 0 {
+                    self.deliveries.reserve(self.usual);
+                }
+                self.deliveries.push(message);
             }
-            self.batch.push(delivery);
+            Outlet::Confirms(_) => {
+                let reply = std::mem::take(&mut self.reply);
+                self.confirms.push(Confirm::Returned(Box::new(Returned { reply, message })));
+            }
         }
     }
 
     fn list(&mut self, own: u16, filled: &mut Vec<u16>) {
-        if !self.listed && !self.batch.is_empty() {
+        let is_empty = self.deliveries.is_empty() && self.confirms.is_empty();
+        if !self.listed && !is_empty {
             self.listed = true;
             filled.push(own);
         }
     }
 
+    /// Whoever it was for may have ended: then the broker gives a route's messages to others, and nobody
+    /// waits for confirms.
     fn hand_over(&mut self) {
         self.listed = false;
-        let batch = std::mem::take(&mut self.batch);
-        self.usual = batch.len();
-        if !batch.is_empty() {
-            // The route may have ended: then the broker gives its messages to others.
-            let _ = self.outlet.inbox.send(Signal::Deliveries(batch));
+        match &self.outlet {
+            Outlet::Deliveries { inbox, .. } if !self.deliveries.is_empty() => {
+                let batch = std::mem::take(&mut self.deliveries);
+                self.usual = batch.len();
+                let _ = inbox.send(Signal::Deliveries(batch));
+            }
+            Outlet::Confirms(to) if !self.confirms.is_empty() => {
+                let _ = to.send(std::mem::take(&mut self.confirms));
+            }
+            _ => {}
         }
     }
 }

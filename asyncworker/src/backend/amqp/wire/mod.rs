@@ -1,35 +1,43 @@
-//! The reader: deliveries are taken out of what the broker sends before lapin parses it.
+//! The wire: what passes between the socket and lapin, and what passes lapin by.
 //!
 //! lapin makes owned structures of each delivery, three frames at a time, clones its channel for each
-//! frame and copies a body twice; that is most of what a message costs. It also ends the connection over a
-//! content header it cannot parse, which then comes again for ever. So lapin gets a stream of ours for its
-//! socket, above TLS. Handshake, channels, consumers, heartbeats, settlement and publishing stay lapin's.
+//! frame and copies a body twice; each ack and each publish wakes a thread of its own. That is most of what a
+//! message costs. It also ends the connection over a content header it cannot parse, which then comes again
+//! for ever. So lapin gets a stream of ours for its socket, above TLS, and what comes or goes by the message
+//! never reaches it: deliveries and settlements, publishes and their confirms. Handshake, channels,
+//! consumers, topology, heartbeats and the closing of it all stay lapin's.
 //!
 //! ```text
 //! socket -> task: read, walk  --- deliveries, a batch a read and channel --->  the route's inbox
+//!                             --- confirms, likewise ----------------------->  the publisher
 //!                             --- every other frame, whole -------- pipe --->  lapin
-//! socket <------------------------------------------------------------------  lapin: acks and the rest
+//! socket <- outgoing: one order  <--- settlements, by a Sender --------------  the engine
+//!                                <--- publishes, by a Sender ----------------  the publisher
+//!                                <--- every other frame ---------------------  lapin
 //! ```
 //!
-//! # What it reads
+//! # What it reads and writes
 //!
 //! ```text
 //! frame      = type (8 bits) channel (16) size (32) payload (size octets) %xCE      all big-endian
 //! type       = 1 method / 2 content header / 3 body / 8 heartbeat
 //! method     = class (16) method (16) arguments
-//! delivery   = basic.deliver  content header  *body                  on one channel
+//! content    = method  content header  *body                         on one channel
 //! basic.deliver  = class 60, method 60, consumer tag, delivery tag (64), redelivered (1 of 8 bits), exchange,
 //!                  routing key; the names are short strings: length (8), octets
+//! basic.return   = class 60, method 50, reply code (16), reply text, exchange, routing key
+//! basic.ack, nack = class 60, method 80 / 120, tag (64), multiple (1 of 8 bits)
 //! content header = class 60 (16) weight (16) body size (64) property list        see `properties`
 //! ```
 //!
 //! Frames of different channels interleave; those of one content do not with others of their channel, but
 //! for the channel's end, which drops what came of it. A body may be empty and then has no frame, or come in
-//! any number of frames. Reads end anywhere.
+//! any number of frames. Reads end anywhere. What is written is in `encode`.
 //!
-//! Taken out are deliveries on channels that are [registered](Outlets::register), nothing else:
-//! `basic.return` and `basic.get-ok` have contents too, which are lapin's. `channel.close` and
-//! `channel.close-ok` end a registration, before the channel's number can be another's.
+//! Taken out are deliveries on channels that are [registered](Wire::register) to consume, and confirms and
+//! returned messages on channels that are registered to publish; nothing else: `basic.get-ok` has a content
+//! too, which is lapin's. `channel.close` and `channel.close-ok` end a registration in each direction, before
+//! the channel's number can be another's.
 //!
 //! # What is broken
 //!
@@ -48,16 +56,21 @@
 //!
 //! - `Connection::connector` takes a runtime whose `Reactor::TcpStream` is ours, reads and writes that and
 //!   nothing else, and neither registers nor connects by itself.
-//! - `basic_ack`, `basic_reject`, `basic_nack`, polled once, put their frame into lapin's queue in order.
-//! - There is no ledger of tags: it settles deliveries that it never saw.
+//! - What it writes are whole frames in order, after the protocol header, however they are cut.
+//! - It keeps no ledger of tags and none of publishes: what is settled, published and confirmed past it, and
+//!   frames of ours between its own, it does not miss.
+//! - It answers `channel.close` by a frame, behind which it sends nothing on that channel.
 //! - A heartbeat more than the broker sent does no harm, and counts as a sign of life.
 //! - A consumer's stream ends by `basic.cancel-ok`, `basic.cancel` and `channel.close`.
 //! - Without deliveries the stream yields nothing; one that comes past the reader it does yield.
 
+mod confirm;
 mod content;
+mod encode;
 mod frame;
 mod kit;
 mod octets;
+mod outgoing;
 mod pipe;
 mod properties;
 mod stream;
@@ -65,10 +78,14 @@ mod stream;
 mod tests;
 mod walk;
 
+pub(super) use confirm::{Confirm, Returned, is_soft};
+pub(super) use encode::{publish, settlement};
 pub(super) use kit::runtime;
+pub(super) use outgoing::Sender;
 pub(super) use stream::Stream;
 
 use crate::worker::Signal;
+use outgoing::Outgoing;
 use std::sync::{Arc, Mutex, PoisonError};
 use stream::{Read, Write};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -78,41 +95,49 @@ use tokio::sync::mpsc;
 /// The smallest `frame_max` of AMQP 0-9-1: frames up to here come before anything is agreed on.
 const FRAME_MIN_SIZE: usize = 4096;
 
-/// Where the deliveries of one channel go.
+/// Where what comes on one channel goes.
 #[derive(Debug, Clone)]
-pub(super) struct Outlet {
-    pub(super) lane: usize,
-    pub(super) epoch: u64,
-    pub(super) queue: Arc<str>,
-    /// Unbounded in type and bounded in fact: by the channel's prefetch.
-    pub(super) inbox: mpsc::UnboundedSender<Signal>,
+pub(super) enum Outlet {
+    /// Deliveries, of a channel that consumes.
+    Deliveries {
+        lane: usize,
+        epoch: u64,
+        queue: Arc<str>,
+        /// Unbounded in type and bounded in fact: by the channel's prefetch.
+        inbox: mpsc::UnboundedSender<Signal>,
+    },
+    /// What the broker says of publishes, of a channel in confirm mode; as many as were ready. Bounded in
+    /// fact by how many are under way.
+    Confirms(mpsc::UnboundedSender<Vec<Confirm>>),
 }
 
-/// The outlets of a connection's channels.
-#[derive(Debug, Clone)]
-pub(super) struct Outlets {
+/// What passes on a connection past lapin.
+#[derive(Clone)]
+pub(super) struct Wire {
     frame_max: usize,
-    /// Those that the task has not seen yet.
+    outgoing: Outgoing,
+    /// Outlets that the reading task has not seen yet.
     new: Arc<Mutex<Vec<(u16, Outlet)>>>,
 }
 
-impl Outlets {
+impl Wire {
     /// Frames are at most so large; 0 leaves it to the broker.
     pub(super) fn new(frame_max: u32) -> Self {
         let frame_max = match usize::try_from(frame_max) {
             Ok(0) | Err(_) => usize::MAX,
             Ok(frame_max) => frame_max.max(FRAME_MIN_SIZE),
         };
-        Self { frame_max, new: Arc::default() }
+        Self { frame_max, outgoing: Outgoing::default(), new: Arc::default() }
     }
 
-    /// Takes the channel's deliveries out from now on, until it closes. To be called before
-    /// `basic.consume`: a delivery before is lapin's.
-    pub(super) fn register(&self, channel: u16, outlet: Outlet) {
+    /// Takes deliveries or confirms of the channel out from now on, and gives what sends on it; both until it
+    /// closes. To be called before `basic.consume` or `confirm.select`: what comes before is lapin's.
+    pub(super) fn register(&self, channel: u16, outlet: Outlet) -> Sender {
         self.new.lock().unwrap_or_else(PoisonError::into_inner).push((channel, outlet));
+        self.outgoing.sender(channel)
     }
 
-    fn take(&self) -> Vec<(u16, Outlet)> {
+    fn take_new(&self) -> Vec<(u16, Outlet)> {
         std::mem::take(&mut self.new.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -3,8 +3,8 @@
 /// Type, channel and size.
 pub(super) const HEADER: usize = 7;
 /// Header and end octet.
-const AROUND: usize = HEADER + 1;
-const END: u8 = 0xCE;
+pub(super) const AROUND: usize = HEADER + 1;
+pub(super) const END: u8 = 0xCE;
 
 pub(super) const METHOD: u8 = 1;
 pub(super) const CONTENT_HEADER: u8 = 2;
@@ -15,9 +15,16 @@ pub(super) const A_HEARTBEAT: [u8; AROUND] = [HEARTBEAT, 0, 0, 0, 0, 0, 0, END];
 
 /// A method by its class and its own number.
 pub(super) const BASIC: u16 = 60;
+pub(super) const PUBLISH: (u16, u16) = (BASIC, 40);
+pub(super) const RETURN: (u16, u16) = (BASIC, 50);
 pub(super) const DELIVER: (u16, u16) = (BASIC, 60);
+pub(super) const ACK: (u16, u16) = (BASIC, 80);
+pub(super) const REJECT: (u16, u16) = (BASIC, 90);
+pub(super) const NACK: (u16, u16) = (BASIC, 120);
 pub(super) const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 pub(super) const CHANNEL_CLOSE_OK: (u16, u16) = (20, 41);
+pub(super) const CONNECTION_CLOSE: (u16, u16) = (10, 50);
+pub(super) const CONNECTION_CLOSE_OK: (u16, u16) = (10, 51);
 
 /// What stands at the beginning of some octets.
 pub(super) enum Seen {
