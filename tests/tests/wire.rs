@@ -164,3 +164,31 @@ async fn a_message_that_cannot_be_read_is_dead_lettered_and_its_neighbours_are_h
     client.delete(&queue).await;
     client.delete(&dead).await;
 }
+
+/// The only thread of the runtime is blocked for three times as long as it takes a broker to give up a client
+/// that sends no heartbeats, and lapin to give up a broker that it does not hear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn handlers_that_block_every_thread_do_not_cost_the_connection() {
+    async fn block(State(log): State<Log>, batch: Batch<Message>) {
+        if batch.iter().any(|message| message.raw() == "blocks") {
+            std::thread::sleep(Duration::from_secs(6));
+        }
+        note(State(log), batch).await;
+    }
+    let (client, queue, log) = (Client::connect().await, unique("wire-blocked"), Log::default());
+    client.declare(&queue, &[]).await;
+    client.publish(&queue, ["blocks"]).await;
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&failures);
+    let amqp = Amqp::from_uri(&amqp_url()).unwrap().heartbeat(1);
+    let amqp = amqp.on_connection_failure(move |error, _| noted.lock().unwrap().push(error.to_string()));
+    let route = Route::amqp([&*queue]).handler(block);
+    let app = App::new().connect(amqp).state(log.clone()).route(route).start().await.unwrap();
+    until("it is seen", LIMIT, || log.len() == 1).await;
+    client.publish(&queue, ["goes on"]).await;
+    until("the next is seen", LIMIT, || log.len() == 2).await;
+    app.shutdown().await.unwrap();
+    assert_eq!(*failures.lock().unwrap(), Vec::<String>::new());
+    assert_eq!((log.len(), client.ready(&queue).await), (2, 0));
+    client.delete(&queue).await;
+}

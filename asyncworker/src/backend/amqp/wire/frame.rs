@@ -23,6 +23,7 @@ pub(super) const REJECT: (u16, u16) = (BASIC, 90);
 pub(super) const NACK: (u16, u16) = (BASIC, 120);
 pub(super) const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 pub(super) const CHANNEL_CLOSE_OK: (u16, u16) = (20, 41);
+pub(super) const CONNECTION_TUNE_OK: (u16, u16) = (10, 31);
 pub(super) const CONNECTION_CLOSE: (u16, u16) = (10, 50);
 pub(super) const CONNECTION_CLOSE_OK: (u16, u16) = (10, 51);
 

@@ -73,6 +73,7 @@ mod octets;
 mod outgoing;
 mod pipe;
 mod properties;
+mod pulse;
 mod stream;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use super::frame::{self, Frame, Seen};
 use super::stream::Write;
 use std::io;
 use std::pin::Pin;
+use std::sync::mpsc::{Receiver, Sender as Agreed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio::io::AsyncWrite;
@@ -40,6 +41,11 @@ struct State {
     /// number is another's after it was closed.
     senders: Vec<u64>,
     last_sender: u64,
+    /// Something was sent since the last heartbeat.
+    sent: bool,
+    /// Is told the heartbeat that both sides agree on, in seconds, and by the end of this that there are none
+    /// to be sent any more.
+    agreed: Option<Agreed<u16>>,
     /// Goes on when the socket takes more.
     task: Waker,
     /// Wait for room.
@@ -59,6 +65,8 @@ impl Default for State {
             fresh: true,
             senders: Vec::new(),
             last_sender: 0,
+            sent: false,
+            agreed: None,
             task: Waker::noop().clone(),
             lapin: None,
             publisher: None,
@@ -71,9 +79,14 @@ impl Outgoing {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on this is the socket, until [`close`](Self::close).
-    pub(super) fn open(&self, socket: Write) {
-        self.lock().socket = Some(socket);
+    /// From now on this is the socket, until [`close`](Self::close). Gives by what the heartbeat is told that
+    /// both sides agree on.
+    pub(super) fn open(&self, socket: Write) -> Receiver<u16> {
+        let (agreed, heartbeat) = std::sync::mpsc::channel();
+        let mut state = self.lock();
+        state.socket = Some(socket);
+        state.agreed = Some(agreed);
+        heartbeat
     }
 
     /// Goes on writing whenever the socket takes more, until it is closed.
@@ -123,6 +136,15 @@ impl Outgoing {
         }
     }
 
+    /// Sends a heartbeat, unless something was sent since the last.
+    pub(super) fn heartbeat(&self) {
+        let mut state = self.lock();
+        if !std::mem::take(&mut state.sent) && state.socket.is_some() {
+            state.waiting.extend_from_slice(&frame::A_HEARTBEAT);
+            state.write();
+        }
+    }
+
     /// What sends on this channel until lapin closes it.
     pub(super) fn sender(&self, channel: u16) -> Sender {
         let mut state = self.lock();
@@ -161,6 +183,7 @@ impl Sender {
             return None;
         }
         let appended = append(&mut state.waiting);
+        state.sent = true;
         state.write();
         Some(appended)
     }
@@ -219,6 +242,7 @@ impl State {
                 Seen::Broken => at = self.beginning.len(),
             }
         }
+        self.sent |= at > 0;
         self.waiting.extend(self.beginning.drain(..at));
     }
 
@@ -227,13 +251,23 @@ impl State {
         if frame.kind != frame::METHOD {
             return;
         }
-        match frame::method(frame.payload(&self.beginning[at..])) {
+        let payload = frame.payload(&self.beginning[at..]);
+        match frame::method(payload) {
             Some(frame::CHANNEL_CLOSE | frame::CHANNEL_CLOSE_OK) => {
                 if let Some(sender) = self.senders.get_mut(usize::from(frame.channel)) {
                     *sender = 0;
                 }
             }
-            Some(frame::CONNECTION_CLOSE | frame::CONNECTION_CLOSE_OK) => self.senders.clear(),
+            Some(frame::CONNECTION_TUNE_OK) => {
+                // Class, method, channel-max (16), frame-max (32), heartbeat (16).
+                if let (Some(agreed), Some(&[b0, b1])) = (&self.agreed, payload.get(10..12)) {
+                    let _ = agreed.send(u16::from_be_bytes([b0, b1]));
+                }
+            }
+            Some(frame::CONNECTION_CLOSE | frame::CONNECTION_CLOSE_OK) => {
+                self.senders.clear();
+                self.agreed = None;
+            }
             _ => {}
         }
     }
@@ -286,6 +320,7 @@ impl State {
 
     fn let_go(&mut self) {
         self.socket = None;
+        self.agreed = None;
         self.waiting = Vec::new();
         self.written = 0;
         self.task.wake_by_ref();

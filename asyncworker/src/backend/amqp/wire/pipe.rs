@@ -1,5 +1,6 @@
 //! The pipe by which lapin gets the frames that are its own.
 
+use super::frame::A_HEARTBEAT;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -61,6 +62,11 @@ impl Writer {
         .await;
     }
 
+    /// What gives lapin heartbeats beside this.
+    pub(super) fn pulser(&self) -> Pulser {
+        Pulser(Arc::clone(&self.0))
+    }
+
     /// Nothing follows.
     pub(super) fn end(&self, error: Option<io::Error>) {
         let mut state = lock(&self.0);
@@ -75,6 +81,20 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.end(Some(io::ErrorKind::BrokenPipe.into()));
+    }
+}
+
+/// Gives lapin heartbeats of ours, between the frames that are written.
+pub(super) struct Pulser(Shared);
+
+impl Pulser {
+    /// One heartbeat, unless lapin leaves what it has.
+    pub(super) fn heartbeat(&self) {
+        let mut state = lock(&self.0);
+        if state.octets.is_empty() && !state.ended {
+            state.octets.extend_from_slice(&A_HEARTBEAT);
+            wake(state, |state| state.reader.take());
+        }
     }
 }
 

@@ -5,10 +5,12 @@ use super::frame::A_HEARTBEAT;
 use super::octets::CHUNK;
 use super::outgoing::Outgoing;
 use super::pipe::{self, Writer};
+use super::pulse::{self, Turn};
 use super::walk::Walker;
 use bytes::BytesMut;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -38,12 +40,14 @@ pub(in super::super) struct Stream {
 impl Stream {
     /// Begins to read and write the socket, in tasks of the connection's own.
     pub(in super::super) fn new(incoming: Read, outgoing: Write, wire: Wire) -> Self {
-        wire.outgoing.open(outgoing);
+        let agreed = wire.outgoing.open(outgoing);
         let outgoing = wire.outgoing.clone();
         let writing = tokio::spawn(outgoing.clone().keep_writing());
         let (writer, reader) = pipe::pipe();
+        let turn = Arc::new(Turn::default());
+        pulse::start(agreed, outgoing.clone(), writer.pulser(), Arc::clone(&turn));
         let reading = tokio::spawn(async move {
-            let end = read(incoming, &wire, &writer).await;
+            let end = read(incoming, &wire, &writer, &turn).await;
             writer.end(end.err());
         });
         Self { incoming: reader, outgoing, tasks: [reading.abort_handle(), writing.abort_handle()] }
@@ -80,7 +84,7 @@ impl AsyncWrite for Stream {
 }
 
 /// Reads to the socket's end.
-async fn read(mut socket: Read, wire: &Wire, pipe: &Writer) -> io::Result<()> {
+async fn read(mut socket: Read, wire: &Wire, pipe: &Writer, turn: &Turn) -> io::Result<()> {
     let mut walker = Walker::new(wire.frame_max);
     let mut input = BytesMut::with_capacity(CHUNK);
     let mut passed = Vec::new();
@@ -93,7 +97,12 @@ async fn read(mut socket: Read, wire: &Wire, pipe: &Writer) -> io::Result<()> {
             // Into the same chunk again, where no body is a slice of it any more.
             input.reserve(least.max(CHUNK.saturating_sub(input.len())));
         }
-        if socket.read_buf(&mut input).await? == 0 {
+        let mut reading = std::pin::pin!(socket.read_buf(&mut input));
+        let read = std::future::poll_fn(|cx| {
+            turn.comes(cx);
+            reading.as_mut().poll(cx)
+        });
+        if read.await? == 0 {
             return Ok(());
         }
         // A channel is registered before the broker is asked to deliver on it, so it is known here before

@@ -1,7 +1,7 @@
 //! What goes to the socket, from lapin and past it.
 
 use super::*;
-use crate::backend::amqp::wire::{Sender, Stream, Wire, settlement, split};
+use crate::backend::amqp::wire::{Sender, Stream, Wire, frame::A_HEARTBEAT, settlement, split};
 use crate::worker::Frame;
 use amq_protocol::protocol::{channel, connection};
 use futures_util::FutureExt;
@@ -68,6 +68,28 @@ async fn what_the_socket_does_not_take_waits_and_keeps_its_order() {
         }
     }
     assert_eq!(received(&mut broker, expected.len()).await, expected);
+}
+
+/// On a runtime of one thread, which blocks.
+#[tokio::test]
+async fn while_the_runtime_is_blocked_both_sides_get_heartbeats() {
+    let (mut stream, _sender, mut broker) = connected(1 << 16).await;
+    let tune = connection::TuneOk { channel_max: 10, frame_max: FRAME_MAX as u32, heartbeat: 1 };
+    let tune = octets([&AMQPFrame::Method(0, AMQPClass::Connection(connection::AMQPMethod::TuneOk(tune)))]);
+    stream.write_all(&tune).await.unwrap();
+    received(&mut broker, PROTOCOL.len() + tune.len()).await;
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(received(&mut broker, 16).await, [A_HEARTBEAT; 2].concat(), "to the broker");
+    let mut lapins = [0; 8];
+    let read = tokio::time::timeout(LIMIT, stream.read_exact(&mut lapins));
+    read.await.expect("a heartbeat that is there").unwrap();
+    assert_eq!(lapins, A_HEARTBEAT, "to lapin");
+    // And to lapin no more once it runs: a broker that is silent must be noticed.
+    let silent = tokio::time::timeout(Duration::from_secs(2), stream.read_exact(&mut lapins)).await;
+    assert!(silent.is_err(), "{silent:?}");
+    drop(stream);
+    let mut rest = Vec::new();
+    tokio::time::timeout(LIMIT, broker.read_to_end(&mut rest)).await.expect("an end").unwrap();
 }
 
 #[tokio::test]
