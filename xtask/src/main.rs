@@ -13,6 +13,7 @@ mod broker;
 mod failure;
 mod lock;
 mod msrv;
+mod packages;
 mod process;
 mod test_run;
 mod workspace;
