@@ -20,6 +20,9 @@ pub use async_trait::async_trait;
 pub use backend::Connection;
 #[cfg(feature = "amqp")]
 pub use backend::amqp::Amqp;
+#[cfg(feature = "__counts")]
+#[doc(hidden)]
+pub use backend::amqp::piped::piped as __piped;
 #[cfg(feature = "memory")]
 pub use backend::memory::{Memory, MemoryMessage};
 pub use bytes::Bytes;

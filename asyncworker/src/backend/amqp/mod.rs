@@ -3,6 +3,8 @@
 mod connection;
 mod consumer;
 mod convert;
+#[cfg(feature = "__counts")]
+pub(crate) mod piped;
 mod publisher;
 mod report;
 mod topology;
