@@ -2,16 +2,15 @@
 //!
 //! What is measured and how is said there; here the programs are built and the broker is started and ended.
 
-use std::env;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::broker::{self, Broker, Share, exit_code};
 use crate::failure::{Failure, Result};
 use crate::lock::Lock;
 use crate::test_run::{Watcher, copy_of_this_program, end_broker, run_lock};
-use crate::workspace::{node_folder, root};
+use crate::workspace::{cargo, node_folder, root};
 
 pub(crate) fn run(arguments: &[&str]) -> Result<ExitCode> {
     if arguments.iter().any(|argument| matches!(*argument, "-h" | "--help")) {
@@ -61,17 +60,4 @@ fn runner(arguments: &[&str]) -> Result<ExitCode> {
     command.args(["run", "--quiet", "--release", "--package", "benches", "--bin", "runner", "--manifest-path"]);
     command.arg(root().join("Cargo.toml")).arg("--").args(arguments);
     command.status().map(exit_code).map_err(|error| Failure::new(format!("cannot run the benchmark: {error}")))
-}
-
-/// Cargo, as if it were called from a terminal: what it tells this program of its own package would have the build
-/// scripts that ask for it (ring's) run again, and most of the workspace built again, at each change of caller.
-fn cargo() -> Command {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(name);
-        }
-    }
-    command
 }

@@ -3,6 +3,7 @@
 //! * `test` finds, starts or installs a broker, runs every test of the workspace against it, and stops it again.
 //! * `broker` runs a RabbitMQ node for daily use, and is how fault tests kill, pause and restart theirs.
 //! * `bench` measures the library and others against a broker of its own and writes a table.
+//! * `counts` holds what a message costs in instructions and allocations against its budget.
 //! * `msrv` checks the minimum Rust version that the workspace states.
 //!
 //! `cargo xtask --help` lists the verbs and the environment variables.
@@ -10,6 +11,7 @@
 
 mod bench;
 mod broker;
+mod counts;
 mod failure;
 mod lock;
 mod msrv;
@@ -27,6 +29,7 @@ The tasks of the asyncworker workspace.
     cargo xtask test [-- ARGS]     run every test with a broker; with ARGS, run `cargo test ARGS`
     cargo xtask broker VERB        run a RabbitMQ node
     cargo xtask bench [OPTIONS]    compare with other clients; `bench --help` lists the options
+    cargo xtask counts [--accept]  what a message costs, against its budget; `counts --help` tells more
     cargo xtask msrv               check the minimum Rust version that the workspace states
 
 Verbs of `broker`:
@@ -65,8 +68,9 @@ fn main() -> ExitCode {
             print!("{HELP}");
             return ExitCode::SUCCESS;
         }
-        // These two hand everything on, also a `--help`.
+        // These have a `--help` of their own, or hand it on.
         ["bench", arguments @ ..] => bench::run(arguments),
+        ["counts", arguments @ ..] => counts::run(arguments),
         ["broker", "ctl", arguments @ ..] => broker::ctl(arguments),
         [.., "-h" | "--help"] if !words.contains(&"--") => {
             print!("{HELP}");
