@@ -1,17 +1,16 @@
-//! A connection whose socket is given: the reader and the engine as they are, without lapin and without a
+//! A connection whose socket is given: the wire and the engine as they are, without lapin and without a
 //! network, for `cargo xtask counts`. Not part of the public API.
 
-use super::reader::{Outlet, Outlets, Stream, split};
+use super::wire::{Outlet, Stream, Wire, split};
 use crate::backend::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
 use crate::publish::{Publish, PublishError};
 use crate::settings::Settings;
 use crate::topology::Thing;
-use crate::worker::{Frame, Settler, Signal};
+use crate::worker::Signal;
 use async_trait::async_trait;
-use futures_util::FutureExt;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
+use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
 
 const FRAME_MAX: u32 = 131_072;
@@ -66,32 +65,11 @@ async fn consume(socket: Option<DuplexStream>, subscription: Subscription) {
     let Subscription { lane, queue, inbox, cancel, close, .. } = subscription.clone();
     let Some(socket) = socket else { return };
     let (read, write) = split(socket);
-    let settler = Arc::new(PipeSettler(Mutex::new(Box::new(write))));
+    let wire = Wire::new(FRAME_MAX);
+    let settler = Arc::new(wire.register(1, Outlet::Deliveries { lane, epoch: 1, queue, inbox }));
     subscription.tell(Signal::Opened { lane, epoch: 1, settler });
-    let outlets = Outlets::new(FRAME_MAX);
-    outlets.register(1, Outlet { lane, epoch: 1, queue, inbox });
-    let _stream = Stream::walked(read, Box::new(tokio::io::sink()), outlets);
+    let _stream = Stream::new(read, write, wire);
     cancel.cancelled().await;
     subscription.tell(Signal::Cancelled { lane });
     close.cancelled().await;
-}
-
-/// Writes settling frames as lapin would.
-struct PipeSettler(Mutex<Box<dyn AsyncWrite + Send + Unpin>>);
-
-impl Settler for PipeSettler {
-    fn settle(&self, frames: &[Frame]) {
-        let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for frame in frames {
-            let (method, tag, bits) = match *frame {
-                Frame::Ack { tag, multiple } => (80, tag, u8::from(multiple)),
-                Frame::Reject { tag, requeue } => (90, tag, u8::from(requeue)),
-                Frame::Nack { tag } => (120, tag, 0b11),
-            };
-            let [a, b, c, d, e, f, g, h] = tag.to_be_bytes();
-            let octets = [1, 0, 1, 0, 0, 0, 13, 0, 60, 0, method, a, b, c, d, e, f, g, h, bits, 0xce];
-            // The pipe has room for all that can be unsettled; if not, who reads it waits in vain and says so.
-            let _ = socket.write_all(&octets).now_or_never();
-        }
-    }
 }
