@@ -258,6 +258,9 @@ impl Connect for Amqp {
                     "the host of an AMQP connection is not a host's name or address; a whole URI goes to `Amqp::from_uri`",
                 ));
             }
+            for risk in endpoint.risks() {
+                tracing::warn!(broker = %endpoint, "{risk}");
+            }
         }
         if self.prefetch == Some(0) {
             return Err(Error::configuration(

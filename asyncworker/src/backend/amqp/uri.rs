@@ -6,6 +6,7 @@
 use crate::error::Error;
 use percent_encoding::percent_decode_str;
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -23,6 +24,14 @@ impl Endpoint {
     /// The port, or the one that the scheme stands for.
     pub(super) fn port(&self) -> u16 {
         self.port.unwrap_or(if self.tls { 5671 } else { 5672 })
+    }
+
+    /// What is risky about it, beyond this machine.
+    pub(super) fn risks(&self) -> impl Iterator<Item = &'static str> {
+        let loopback = self.host.parse::<IpAddr>().map_or(self.host == "localhost", |address| address.is_loopback());
+        let plain = (!self.tls).then_some("user, password and messages are not encrypted: use amqps");
+        let guest = (self.user == "guest" && self.password == "guest").then_some("anybody knows the password of guest");
+        [plain, guest].into_iter().flatten().filter(move |_| !loopback)
     }
 }
 
@@ -130,6 +139,18 @@ mod tests {
 
     fn endpoint(uri: &str) -> Endpoint {
         parse(uri).unwrap().endpoint
+    }
+
+    #[test]
+    fn what_is_risky_is_told_but_not_of_this_machine() {
+        let risks = |uri| endpoint(uri).risks().count();
+        for uri in ["amqp://localhost", "amqp://127.0.0.1", "amqp://[::1]", "amqps://app:secret@broker"] {
+            assert_eq!(risks(uri), 0, "{uri}");
+        }
+        for uri in ["amqp://app:secret@broker", "amqps://guest:guest@10.0.0.1", "amqps://broker"] {
+            assert_eq!(risks(uri), 1, "{uri}");
+        }
+        assert_eq!(risks("amqp://broker"), 2);
     }
 
     #[test]
