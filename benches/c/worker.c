@@ -1,6 +1,6 @@
 /* The worker on rabbitmq-c: one thread, one multiple ack for up to 100 messages. It takes the same `key=value` arguments
- * as the other workers and prints the same line. It does not parse: it scans each body for the quotes of its JSON, which
- * is the least that a handler would do. */
+ * as the other workers and prints the same line. Its parser is a hand-written scan for the fields of this one message:
+ * less than any JSON library does, and what a C program in a hurry would do. */
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
 #include <stdint.h>
@@ -76,6 +76,81 @@ static void report(uint64_t messages, uint64_t bytes, uint64_t start, uint64_t *
     printf("}\n");
 }
 
+/* What the workers in Rust parse a body into. */
+struct order {
+    uint64_t id, at;
+    double total;
+    char customer[64];
+};
+
+static const char *blanks(const char *at, const char *end) {
+    while (at < end && *at == ' ') at++;
+    return at;
+}
+
+static const char *string(const char *at, const char *end, const char **text, size_t *length) {
+    if (at == end || *at++ != '"') return NULL;
+    *text = at;
+    for (; at < end && *at != '"'; at++)
+        if (*at == '\\' || (unsigned char)*at < ' ') return NULL;
+    *length = (size_t)(at - *text);
+    return at < end ? at + 1 : NULL;
+}
+
+/* A number without sign or exponent: its digits, and what they are divided by. */
+static const char *digits(const char *at, const char *end, uint64_t *value, double *divisor) {
+    const char *first = at;
+    int point = 0;
+    *value = 0;
+    *divisor = 1;
+    for (; at < end && ((*at >= '0' && *at <= '9') || (*at == '.' && !point)); at++) {
+        if (*at == '.') {
+            point = 1;
+        } else {
+            *value = *value * 10 + (uint64_t)(*at - '0');
+            if (point) *divisor *= 10;
+        }
+    }
+    return at > first ? at : NULL;
+}
+
+/* Whether the body is an order: an object with all the fields, each of its type; other fields are skipped. */
+static int parse(const char *at, const char *end, struct order *order) {
+    enum { ID = 1, AT = 2, TOTAL = 4, CUSTOMER = 8 };
+    int seen = 0;
+    if (at == end || *at++ != '{') return 0;
+    for (;;) {
+        const char *key, *text = NULL;
+        size_t length, size = 0;
+        uint64_t value = 0;
+        double divisor = 1;
+        at = string(blanks(at, end), end, &key, &length);
+        if (!at || at == end || *at++ != ':') return 0;
+        at = blanks(at, end);
+        at = at < end && *at == '"' ? string(at, end, &text, &size) : digits(at, end, &value, &divisor);
+        if (!at) return 0;
+        if (length == 2 && !memcmp(key, "id", 2) && !text && divisor == 1) {
+            order->id = value;
+            seen |= ID;
+        } else if (length == 2 && !memcmp(key, "at", 2) && !text && divisor == 1) {
+            order->at = value;
+            seen |= AT;
+        } else if (length == 5 && !memcmp(key, "total", 5) && !text) {
+            order->total = (double)value / divisor;
+            seen |= TOTAL;
+        } else if (length == 8 && !memcmp(key, "customer", 8) && text && size < sizeof order->customer) {
+            memcpy(order->customer, text, size);
+            order->customer[size] = 0;
+            seen |= CUSTOMER;
+        }
+        at = blanks(at, end);
+        if (at < end && *at == ',')
+            at++;
+        else
+            return at + 1 == end && *at == '}' && seen == (ID | AT | TOTAL | CUSTOMER);
+    }
+}
+
 static void end(amqp_connection_state_t connection) {
     amqp_channel_close(connection, 1, AMQP_REPLY_SUCCESS);
     amqp_connection_close(connection, AMQP_REPLY_SUCCESS);
@@ -104,10 +179,10 @@ static void publish(amqp_connection_state_t connection) {
     report(confirmed, confirmed * size, start, NULL);
 }
 
-static void consume(amqp_connection_state_t connection, int latency) {
+static void consume(amqp_connection_state_t connection, int latency, int raw) {
     uint64_t messages = number("messages"), prefetch = number("prefetch"), bulk = number("bulk");
     uint64_t every = bulk > 1 ? bulk : prefetch < 2 * ACK_EVERY ? (prefetch + 1) / 2 : ACK_EVERY;
-    uint64_t handled = 0, unacked = 0, bytes = 0, quotes = 0;
+    uint64_t handled = 0, unacked = 0, bytes = 0;
     uint64_t *ages = latency ? malloc(messages * sizeof *ages) : NULL;
     if (latency) every = 1;
     amqp_basic_qos(connection, 1, 0, (uint16_t)prefetch, 0);
@@ -123,12 +198,12 @@ static void consume(amqp_connection_state_t connection, int latency) {
         must(reply.reply_type == AMQP_RESPONSE_NORMAL, "waiting for a message");
         const char *body = envelope.message.body.bytes;
         size_t length = envelope.message.body.len;
-        if (ages) {
-            const char *at = memmem(body, length, "\"at\":", 5);
-            must(at != NULL, "a body without `at`");
-            ages[handled] = nanoseconds(CLOCK_REALTIME) - strtoull(at + 5, NULL, 10);
-        }
-        for (size_t i = 0; i < length; i++) quotes += body[i] == '"';
+        uint64_t now = ages ? nanoseconds(CLOCK_REALTIME) : 0;
+        struct order order;
+        must(raw || parse(body, body + length, &order), "a body is no order");
+        /* The compiler is not to leave out what nobody reads. */
+        __asm__ volatile("" : : "r"(&order) : "memory");
+        if (ages) ages[handled] = now - order.at;
         bytes += length;
         handled++;
         if (++unacked == every || handled == messages) {
@@ -137,7 +212,6 @@ static void consume(amqp_connection_state_t connection, int latency) {
         }
         amqp_destroy_envelope(&envelope);
     }
-    must(quotes > 0, "bodies without quotes");
     end(connection);
     report(handled, bytes, start, ages);
 }
@@ -152,9 +226,10 @@ int main(int count, char **values) {
     must(login.reply_type == AMQP_RESPONSE_NORMAL, "the login");
     amqp_channel_open(connection, 1);
     replied(connection, "channel.open");
-    if (!strcmp(text("task"), "publish"))
+    const char *task = text("task");
+    if (!strcmp(task, "publish"))
         publish(connection);
     else
-        consume(connection, !strcmp(text("task"), "latency"));
+        consume(connection, !strcmp(task, "latency"), !strcmp(task, "bytes"));
     return 0;
 }
