@@ -10,12 +10,20 @@ use crate::Error;
 pub enum Task {
     /// Handle what is in the queue.
     Drain,
+    /// The same, and nobody parses: bodies are bytes of any number.
+    Bytes,
     /// The same, and each handler waits for 10 ms.
     Wait,
     /// Handle what comes in, and say how old each message was when its handler started.
     Latency,
     /// Publish, confirmed.
     Publish,
+    /// Consume, and nothing comes.
+    Idle,
+}
+
+impl Task {
+    const ALL: [Self; 6] = [Self::Drain, Self::Bytes, Self::Wait, Self::Latency, Self::Publish, Self::Idle];
 }
 
 /// One run of a worker.
@@ -29,6 +37,10 @@ pub struct Job {
     pub queue: String,
     /// The worker ends after so many.
     pub messages: u64,
+    /// Queues that share them, each with a route of its own.
+    pub routes: u32,
+    /// How long to watch a worker that has nothing to do.
+    pub seconds: u64,
     /// The consumer's prefetch.
     pub prefetch: u16,
     /// Messages a bulk.
@@ -53,6 +65,8 @@ impl Job {
             port: value(&pairs, "port")?,
             queue: value(&pairs, "queue")?,
             messages: value(&pairs, "messages")?,
+            routes: value(&pairs, "routes")?,
+            seconds: value(&pairs, "seconds")?,
             prefetch: value(&pairs, "prefetch")?,
             bulk: value(&pairs, "bulk")?,
             body: value(&pairs, "body")?,
@@ -62,12 +76,14 @@ impl Job {
     /// The arguments that say this job.
     #[must_use]
     pub fn to_args(&self) -> Vec<String> {
-        let Self { task, port, queue, messages, prefetch, bulk, body } = self;
+        let Self { task, port, queue, messages, routes, seconds, prefetch, bulk, body } = self;
         vec![
             format!("task={task}"),
             format!("port={port}"),
             format!("queue={queue}"),
             format!("messages={messages}"),
+            format!("routes={routes}"),
+            format!("seconds={seconds}"),
             format!("prefetch={prefetch}"),
             format!("bulk={bulk}"),
             format!("body={body}"),
@@ -82,6 +98,15 @@ impl Job {
             Task::Latency => 1,
             _ if self.bulk > 1 => self.bulk,
             _ => usize::from(self.prefetch).div_ceil(2).min(100),
+        }
+    }
+
+    /// The queues, one a route.
+    #[must_use]
+    pub fn queues(&self) -> Vec<String> {
+        match self.routes {
+            1 => vec![self.queue.clone()],
+            routes => (1..=routes).map(|number| format!("{}-{number}", self.queue)).collect(),
         }
     }
 
@@ -107,9 +132,11 @@ impl fmt::Display for Task {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Drain => "drain",
+            Self::Bytes => "bytes",
             Self::Wait => "wait",
             Self::Latency => "latency",
             Self::Publish => "publish",
+            Self::Idle => "idle",
         })
     }
 }
@@ -118,8 +145,7 @@ impl FromStr for Task {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let tasks = [Self::Drain, Self::Wait, Self::Latency, Self::Publish];
-        tasks.into_iter().find(|task| task.to_string() == text).ok_or_else(|| "not a task".to_owned())
+        Self::ALL.into_iter().find(|task| task.to_string() == text).ok_or_else(|| "not a task".to_owned())
     }
 }
 
@@ -134,6 +160,8 @@ mod tests {
             port: 5672,
             queue: "bench".to_owned(),
             messages: 7,
+            routes: 1,
+            seconds: 0,
             prefetch: 256,
             bulk: 100,
             body: 120,

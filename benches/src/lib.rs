@@ -9,13 +9,16 @@
 pub mod feed;
 mod job;
 pub mod lapin_worker;
+mod milestones;
 mod order;
+pub mod process;
 mod report;
 mod tally;
 
 pub use job::{Job, Task, pairs};
+pub use milestones::Milestones;
 pub use order::{Order, body, now};
-pub use report::Report;
+pub use report::{Idle, Report};
 pub use tally::Tally;
 
 /// What a program of the benchmark ends with when it cannot go on.

@@ -17,7 +17,7 @@ pub struct Order {
     pub customer: String,
 }
 
-/// The JSON of an order in exactly this many bytes, or more where it does not fit.
+/// The JSON of an order in exactly this many bytes; where none is that short, as many bytes that are no order.
 #[must_use]
 pub fn body(id: u64, at: u64, bytes: usize) -> Vec<u8> {
     let json = |note: &str| {
@@ -27,8 +27,10 @@ pub fn body(id: u64, at: u64, bytes: usize) -> Vec<u8> {
             id % 1_000_000_000
         )
     };
-    let note = "x".repeat(bytes.saturating_sub(json("").len()));
-    json(&note).into_bytes()
+    match bytes.checked_sub(json("").len()) {
+        Some(rest) => json(&"x".repeat(rest)).into_bytes(),
+        None => vec![b'x'; bytes],
+    }
 }
 
 /// Nanoseconds since 1970, the same clock in every process.
@@ -50,6 +52,7 @@ mod tests {
             let order: Order = serde_json::from_slice(&body)?;
             assert_eq!((order.id, order.customer.as_str()), (7, "Grace Hopper"));
         }
+        assert_eq!(body(7, now(), 1).len(), 1);
         Ok(())
     }
 }

@@ -2,13 +2,13 @@
 
 use std::time::Instant;
 
-use nix::sys::resource::{UsageWho, getrusage};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Tally};
+use crate::{Error, Tally, process};
 
 /// The figures of one run, by the worker itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Report {
     /// Messages handled, or published and confirmed.
     pub messages: u64,
@@ -20,10 +20,27 @@ pub struct Report {
     pub cpu_seconds: f64,
     /// The most memory that the process held.
     pub peak_kib: u64,
+    /// The same when it had handled a tenth of the messages.
+    pub early_peak_kib: Option<u64>,
     /// From publish to the start of the handler: the median.
     pub p50_us: Option<f64>,
     /// The same for all but the slowest hundredth.
     pub p99_us: Option<f64>,
+    /// What a worker with nothing to do costs.
+    pub idle: Option<Idle>,
+}
+
+/// The figures of a worker with nothing to do.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub struct Idle {
+    /// From the start of the app until all its routes consume.
+    pub start_seconds: f64,
+    /// What its memory grew by from before the app was made until all routes consume.
+    pub kib: u64,
+    /// How often threads were woken in the time that was watched.
+    pub wake_ups: u64,
+    /// The CPU time of that time.
+    pub cpu_seconds: f64,
 }
 
 impl Report {
@@ -34,7 +51,8 @@ impl Report {
     pub fn print(tally: &Tally, start: Instant) -> Result<(), Error> {
         let ages = tally.ages();
         let at = |share: usize| ages.get(ages.len() * share / 100).map(|age| *age as f64 / 1e3);
-        Self { p50_us: at(50), p99_us: at(99), ..Self::of(tally.messages(), tally.bytes(), start)? }.print_line()
+        let report = Self::of(tally.messages(), tally.bytes(), start)?;
+        Self { early_peak_kib: tally.early_peak_kib(), p50_us: at(50), p99_us: at(99), ..report }.print_line()
     }
 
     /// As [`print`](Self::print), for what was published.
@@ -45,24 +63,23 @@ impl Report {
         Self::of(messages, bytes, start)?.print_line()
     }
 
+    /// As [`print`](Self::print), for a worker that had nothing to do.
+    ///
+    /// # Errors
+    /// The system does not tell the figures.
+    pub fn print_idle(idle: Idle, start: Instant) -> Result<(), Error> {
+        Self { idle: Some(idle), ..Self::of(0, 0, start)? }.print_line()
+    }
+
     fn of(messages: u64, bytes: u64, start: Instant) -> Result<Self, Error> {
         let seconds = start.elapsed().as_secs_f64();
-        let usage = getrusage(UsageWho::RUSAGE_SELF)?;
-        let time = [usage.user_time(), usage.system_time()];
-        let cpu_seconds = time.iter().map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6).sum();
-        let peak_kib = high_water_mark().unwrap_or_else(|| u64::try_from(usage.max_rss()).unwrap_or_default());
-        Ok(Self { messages, bytes, seconds, cpu_seconds, peak_kib, p50_us: None, p99_us: None })
+        let cpu_seconds = process::cpu_seconds()?;
+        let peak_kib = process::peak_kib().ok_or("the system does not tell the memory")?;
+        Ok(Self { messages, bytes, seconds, cpu_seconds, peak_kib, ..Self::default() })
     }
 
     fn print_line(&self) -> Result<(), Error> {
         println!("{}", serde_json::to_string(self)?);
         Ok(())
     }
-}
-
-/// Linux counts the memory of whoever started the process in its ru_maxrss; this mark is the program's own.
-fn high_water_mark() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }

@@ -2,12 +2,13 @@
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::job::{Job, Task};
 use crate::order::{Order, now};
+use crate::process;
 
 /// Bytes count in the low bits and messages above them: one atomic addition a message keeps the meter itself cheap,
 /// also where handlers run on several threads.
@@ -17,8 +18,10 @@ const ONE: u64 = 1 << 40;
 #[derive(Debug)]
 pub struct Tally {
     goal: u64,
+    parse: bool,
     sum: AtomicU64,
     ages: Option<Mutex<Vec<u64>>>,
+    early_peak_kib: OnceLock<u64>,
     done: Notify,
 }
 
@@ -27,11 +30,21 @@ impl Tally {
     #[must_use]
     pub fn new(job: &Job) -> Self {
         let ages = (job.task == Task::Latency).then(Mutex::default);
-        Self { goal: job.messages, sum: AtomicU64::new(0), ages, done: Notify::new() }
+        Self {
+            goal: job.messages,
+            parse: job.task != Task::Bytes,
+            sum: AtomicU64::new(0),
+            ages,
+            early_peak_kib: OnceLock::new(),
+            done: Notify::new(),
+        }
     }
 
     /// Handles a body that is not parsed yet; a body that is no order is not counted.
     pub fn handle(&self, body: &[u8]) {
+        if !self.parse {
+            return self.count_bytes(body);
+        }
         // The age is taken before the parsing: a handler starts with it.
         let at = self.ages.is_some().then(now);
         if let Ok(order) = serde_json::from_slice(body) {
@@ -46,10 +59,29 @@ impl Tally {
             let age = at.unwrap_or_else(now).saturating_sub(order.at);
             ages.lock().unwrap_or_else(PoisonError::into_inner).push(age);
         }
-        let before = self.sum.fetch_add(ONE + bytes as u64, Ordering::Relaxed);
-        if before / ONE + 1 == self.goal {
+        self.add(bytes);
+    }
+
+    /// Counts a body that nobody parses.
+    pub fn count_bytes(&self, body: &[u8]) {
+        self.add(black_box(body).len());
+    }
+
+    fn add(&self, bytes: usize) {
+        let messages = self.sum.fetch_add(ONE + bytes as u64, Ordering::Relaxed) / ONE + 1;
+        if messages == self.goal / 10
+            && let Some(kib) = process::peak_kib()
+        {
+            self.early_peak_kib.get_or_init(|| kib);
+        }
+        if messages == self.goal {
             self.done.notify_one();
         }
+    }
+
+    /// The most memory that was held until a tenth of the messages was handled.
+    pub(crate) fn early_peak_kib(&self) -> Option<u64> {
+        self.early_peak_kib.get().copied()
     }
 
     /// Waits until all messages of the job were handled.

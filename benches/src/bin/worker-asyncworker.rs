@@ -1,10 +1,10 @@
-//! asyncworker as its users write it. Its clock runs from the start of the app, connecting included, because the app does
-//! not tell when it consumes; the other workers' clocks start with an open connection.
+//! asyncworker as its users write it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use asyncworker::prelude::*;
-use benches::{Error, HANDLER_WAIT, Job, Order, PUBLISH_WINDOW, Report, Tally, Task, body, now};
+use benches::{Error, HANDLER_WAIT, Idle, Job, Milestones, Order, PUBLISH_WINDOW, Report, Tally, Task};
+use benches::{body, now, process};
 use futures_util::StreamExt;
 
 type Shared = State<&'static Tally>;
@@ -28,30 +28,48 @@ async fn wait(State(tally): Shared, message: Message<Order>) -> Result<(), Failu
     Ok(())
 }
 
+async fn bytes(State(tally): Shared, message: Message) {
+    tally.count_bytes(message.raw());
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let job = Job::from_args()?;
-    let app = App::new().connect(Amqp::from_uri(&job.uri())?.prefetch(job.prefetch));
+    let milestones = Milestones::watch()?;
+    if job.task == Task::Idle {
+        return idle(&job, milestones).await;
+    }
+    let app = app(&job)?;
     if job.task == Task::Publish {
-        return publish(app, &job).await;
+        return publish(app, &job, milestones).await;
     }
     let tally: &'static Tally = Box::leak(Box::new(Tally::new(&job)));
-    let route = Route::amqp([&*job.queue]).name("bench").options(RouteOptions::new().bulk_size(job.bulk));
-    let route = match job.task {
-        Task::Wait => route.handler(wait),
-        _ if job.bulk > 1 => route.handler(bulk),
-        _ => route.handler(one),
-    };
-    let start = Instant::now();
-    let running = app.state(tally).route(route).start().await?;
+    let running = app.state(tally).mount(routes(&job)).start().await?;
     tally.done().await;
     running.shutdown().await?;
-    Report::print(tally, start)
+    Report::print(tally, milestones.connected()?)
 }
 
-async fn publish(app: App, job: &Job) -> Result<(), Error> {
+fn app(job: &Job) -> Result<App, Error> {
+    // RabbitMQ's own heartbeat, which the other workers take as it proposes it.
+    Ok(App::new().connect(Amqp::from_uri(&job.uri())?.prefetch(job.prefetch).heartbeat(60)))
+}
+
+fn routes(job: &Job) -> Vec<Route> {
+    let route = |queue: String| {
+        let route = Route::amqp([&*queue]).name(&*queue).options(RouteOptions::new().bulk_size(job.bulk));
+        match job.task {
+            Task::Wait => route.handler(wait),
+            Task::Bytes => route.handler(bytes),
+            _ if job.bulk > 1 => route.handler(bulk),
+            _ => route.handler(one),
+        }
+    };
+    job.queues().into_iter().map(route).collect()
+}
+
+async fn publish(app: App, job: &Job, milestones: &Milestones) -> Result<(), Error> {
     let body = body(0, 0, job.body);
-    let start = Instant::now();
     let running = app.start().await?;
     let publisher = running.publisher();
     // Transient and not mandatory, as the other workers publish.
@@ -65,5 +83,29 @@ async fn publish(app: App, job: &Job) -> Result<(), Error> {
     }
     drop(confirms);
     running.shutdown().await?;
-    Report::print_published(confirmed, confirmed * body.len() as u64, start)
+    Report::print_published(confirmed, confirmed * body.len() as u64, milestones.connected()?)
+}
+
+async fn idle(job: &Job, milestones: &Milestones) -> Result<(), Error> {
+    /// For what a start leaves behind, such as threads that look for work before they sleep.
+    const REST: Duration = Duration::from_secs(1);
+    let memory = || process::resident_kib().ok_or("the system does not tell the memory");
+    let before = memory()?;
+    let tally: &'static Tally = Box::leak(Box::new(Tally::new(job)));
+    let start = Instant::now();
+    let running = app(job)?.state(tally).mount(routes(job)).start().await?;
+    milestones.consuming(job.routes).await?;
+    let start_seconds = start.elapsed().as_secs_f64();
+    let kib = memory()?.saturating_sub(before);
+    let mut idle = Idle { start_seconds, kib, ..Idle::default() };
+    if job.seconds > 0 {
+        // Both sleeps take this thread away from the app, which has others: a timer would be a wake-up of its own.
+        std::thread::sleep(REST);
+        let (wake_ups, cpu_seconds) = (process::wake_ups(), process::cpu_seconds()?);
+        std::thread::sleep(Duration::from_secs(job.seconds));
+        idle.wake_ups = process::wake_ups() - wake_ups;
+        idle.cpu_seconds = process::cpu_seconds()? - cpu_seconds;
+    }
+    running.shutdown().await?;
+    Report::print_idle(idle, start)
 }

@@ -1,4 +1,5 @@
-//! lapin at its best: all deliveries that are ready at once, and one ack for up to 100, queued without awaiting its write.
+//! lapin at its best: all deliveries that are ready at once, and one ack for up to 100, queued without
+//! awaiting its write.
 
 use benches::{Error, Job, Report, Tally, lapin_worker};
 use futures_util::{FutureExt, StreamExt};
@@ -20,18 +21,15 @@ async fn main() -> Result<(), Error> {
         }
         // Without bulks all that is there is handled; with them, as many whole ones as there are.
         let ready = waiting.len() - waiting.len() % job.bulk;
-        let mut last = None;
         for delivery in waiting.drain(..ready) {
             tally.handle(&delivery.data);
             unacked += 1;
-            last = Some(delivery.delivery_tag);
-        }
-        if let Some(tag) = last
-            && (unacked >= job.ack_every() || tally.is_done())
-        {
-            unacked = 0;
-            if let Some(acked) = channel.basic_ack(tag, BasicAckOptions { multiple: true }).now_or_never() {
-                acked?;
+            if unacked == job.ack_every() || tally.is_done() {
+                unacked = 0;
+                let multiple = BasicAckOptions { multiple: true };
+                if let Some(acked) = channel.basic_ack(delivery.delivery_tag, multiple).now_or_never() {
+                    acked?;
+                }
             }
         }
     }

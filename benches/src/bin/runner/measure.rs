@@ -14,9 +14,14 @@ pub(crate) struct Sample {
     pub(crate) frames_a_message: Option<f64>,
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
+    pub(crate) early_peak_mib: Option<f64>,
+    pub(crate) start_ms: Option<f64>,
+    pub(crate) kib_a_route: Option<f64>,
+    pub(crate) wake_ups_a_minute: Option<f64>,
+    pub(crate) cpu_ms_a_minute: Option<f64>,
 }
 
-/// The runs of one workload: for each worker one entry a round, `None` where that run failed.
+/// The runs at one point of a workload: for each worker one entry a round, `None` where that run failed.
 pub(crate) type Rounds = BTreeMap<Worker, Vec<Option<Sample>>>;
 
 /// A median with the least and the greatest value.

@@ -41,102 +41,148 @@ pub(crate) struct Workload {
     pub(crate) title: &'static str,
     /// What the reader has to know to read the table.
     pub(crate) note: &'static str,
+    /// What its points differ in, where it has several.
+    pub(crate) varies: &'static str,
+    pub(crate) points: &'static [(&'static str, Point)],
+    pub(crate) workers: &'static [Worker],
+}
+
+/// The conditions of a run.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Point {
     pub(crate) against: Against,
     pub(crate) task: Task,
     pub(crate) prefetch: u16,
     pub(crate) bulk: usize,
     pub(crate) body: usize,
-    pub(crate) workers: &'static [Worker],
-    /// How its messages relate to what `--messages` says: as many times that,
-    pub(crate) times: u64,
-    /// divided by this,
-    pub(crate) part: u64,
-    /// and once more for the usual lapin loop, which would otherwise take most of the time.
-    pub(crate) usual_part: u64,
+    pub(crate) routes: u32,
+    /// How fast the runner publishes where latency is measured.
+    pub(crate) a_second: u32,
+    /// Messages a run.
+    pub(crate) messages: u64,
+    /// The same for the usual lapin loop, which would otherwise take most of the time.
+    pub(crate) usual: u64,
+    /// Whether to look at it over time: at its memory when a tenth is handled, or at what it does while idle.
+    pub(crate) watch: bool,
 }
 
-impl Workload {
-    /// Messages a run: whole bulks, of any size that is used here.
-    pub(crate) fn messages(&self, worker: Worker, base: u64) -> u64 {
-        let part = if worker == Worker::LapinUsual { self.part * self.usual_part } else { self.part };
-        (base * self.times / part).next_multiple_of(1_000).max(1_000)
+impl Point {
+    /// Messages a run at this part of the usual number: whole bulks, of any size that is used here.
+    pub(crate) fn messages(&self, worker: Worker, scale: f64) -> u64 {
+        let messages = if worker == Worker::LapinUsual { self.usual } else { self.messages };
+        let scaled = (messages as f64 * scale) as u64;
+        scaled.next_multiple_of(self.bulk as u64).max(messages.min(1_000))
     }
 }
 
-const DRAIN: Workload = Workload {
-    name: "W1",
-    title: "W1: drain of a preloaded queue, a message a handler, prefetch 256",
-    note: "",
+pub(crate) const DRAIN: Point = Point {
     against: Against::Broker,
     task: Task::Drain,
     prefetch: 256,
     bulk: 1,
     body: 120,
-    workers: &Worker::ALL,
-    times: 1,
-    part: 1,
-    usual_part: 4,
+    routes: 1,
+    a_second: 0,
+    messages: 100_000,
+    usual: 25_000,
+    watch: false,
 };
+pub(crate) const FED: Point = Point { against: Against::Feed, messages: 1_000_000, usual: 20_000, ..DRAIN };
+const BULKS: Point = Point { usual: 25_000, bulk: 100, ..DRAIN };
+const LATENCY: Point = Point { task: Task::Latency, a_second: 1_000, messages: 3_000, usual: 3_000, ..DRAIN };
+const PUBLISH: Point = Point { task: Task::Publish, messages: 50_000, usual: 50_000, ..DRAIN };
 
 /// In the order they are run.
-pub(crate) const WORKLOADS: [Workload; 9] = [
-    DRAIN,
+pub(crate) const SUITE: [Workload; 8] = [
+    Workload {
+        name: "W1",
+        title: "W1: drain of a preloaded queue, a message a handler, prefetch 256",
+        note: "",
+        varies: "",
+        points: &[("", DRAIN)],
+        workers: &Worker::ALL,
+    },
     Workload {
         name: "feed",
         title: "Loopback feed: the client's own ceiling, a message a handler, prefetch 256",
         note: "The server is a loop that answers just enough AMQP. Worker and server share the cores.",
-        against: Against::Feed,
-        times: 10,
-        usual_part: 100,
-        ..DRAIN
+        varies: "",
+        points: &[("", FED)],
+        workers: &Worker::ALL,
     },
-    Workload { name: "W2-100", title: "W2: bulks of 100, prefetch 256", bulk: 100, ..DRAIN },
-    Workload { name: "W2-1000", title: "W2: bulks of 1,000, prefetch 1,000", bulk: 1_000, prefetch: 1_000, ..DRAIN },
+    Workload {
+        name: "W2",
+        title: "W2: bulks",
+        note: "",
+        varies: "bulk, prefetch",
+        points: &[("100, 256", BULKS), ("1,000, 1,000", Point { bulk: 1_000, prefetch: 1_000, ..BULKS })],
+        workers: &Worker::ALL,
+    },
     Workload {
         name: "W6",
         title: "W6: handlers that await 10 ms, prefetch 256",
         note: "lapin-usual is lapin with a task a message here. The ideal is 25,600 msg/s.",
-        task: Task::Wait,
+        varies: "",
+        points: &[("", Point { task: Task::Wait, messages: 50_000, usual: 50_000, ..DRAIN })],
         workers: &[Worker::Asyncworker, Worker::LapinUsual],
-        part: 2,
-        usual_part: 1,
-        ..DRAIN
     },
-    Workload { name: "P1", title: "Prefetch 1", prefetch: 1, part: 10, usual_part: 1, ..DRAIN },
-    Workload { name: "W3", title: "W3: bodies of 10 kB, prefetch 256", body: 10_000, part: 5, usual_part: 1, ..DRAIN },
+    Workload {
+        name: "P1",
+        title: "Prefetch 1",
+        note: "",
+        varies: "",
+        points: &[("", Point { prefetch: 1, messages: 10_000, usual: 10_000, ..DRAIN })],
+        workers: &Worker::ALL,
+    },
+    Workload {
+        name: "W3",
+        title: "W3: bodies of 10 kB, prefetch 256",
+        note: "",
+        varies: "",
+        points: &[("", Point { body: 10_000, messages: 20_000, usual: 20_000, ..DRAIN })],
+        workers: &Worker::ALL,
+    },
     Workload {
         name: "W5",
         title: "W5: confirmed publishing, window 100",
         note: "Transient messages, not mandatory. lapin-usual awaits each confirm, 100 publishes side by side.",
-        task: Task::Publish,
-        workers: &[Worker::Asyncworker, Worker::LapinUsual, Worker::RabbitmqC],
-        part: 2,
-        usual_part: 1,
-        ..DRAIN
+        varies: "body",
+        points: &[("120 B", PUBLISH), ("10 kB", Point { body: 10_000, messages: 20_000, usual: 20_000, ..PUBLISH })],
+        workers: &[Worker::Asyncworker, Worker::LapinUsual, Worker::Amqprs, Worker::RabbitmqC],
     },
     Workload {
         name: "W4",
-        title: "W4: latency from publish to the start of the handler, 1,000 messages a second",
-        note: "The publisher runs beside the worker; the first tenth is left out. rabbitmq-c acks each message here.",
-        task: Task::Latency,
-        part: 30,
-        usual_part: 1,
-        ..DRAIN
+        title: "W4: latency from publish to the start of the handler",
+        note: "The publisher runs beside the worker; the first tenth is left out. Every worker acks each message here.",
+        varies: "messages/s",
+        points: &[("1,000", LATENCY), ("5,000", Point { a_second: 5_000, messages: 15_000, usual: 15_000, ..LATENCY })],
+        workers: &Worker::ALL,
     },
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::growth::GROWTH;
 
     #[test]
-    fn messages_fill_whole_bulks() {
-        for workload in &WORKLOADS {
+    fn messages_fill_whole_bulks_and_a_tenth_is_a_message_at_least() {
+        for (_, point) in SUITE.iter().chain(&GROWTH).flat_map(|workload| workload.points) {
             for worker in Worker::ALL {
-                for base in [1, 100_000, 123_456] {
-                    assert_eq!(workload.messages(worker, base) % workload.bulk as u64, 0);
+                for scale in [0.0, 0.03, 1.0, 1.234] {
+                    let messages = point.messages(worker, scale);
+                    assert_eq!(messages % point.bulk as u64, 0);
+                    assert!(messages >= 10 || point.task == Task::Idle);
                 }
             }
         }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = SUITE.iter().chain(&GROWTH).map(|workload| workload.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SUITE.len() + GROWTH.len());
     }
 }
