@@ -16,7 +16,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<ExitCode> {
     if arguments.iter().any(|argument| matches!(*argument, "-h" | "--help")) {
         return runner(arguments);
     }
-    let built = optimizing_cargo().args(["build", "--release", "--package", "benches"]).current_dir(root()).status();
+    let built = building(arguments).args(["build", "--release", "--package", "benches"]).current_dir(root()).status();
     match built {
         Ok(status) if status.success() => {}
         Ok(status) => return Ok(exit_code(status)),
@@ -56,16 +56,18 @@ fn run_with_broker(folder: &Path, arguments: &[&str]) -> Result<ExitCode> {
 
 fn runner(arguments: &[&str]) -> Result<ExitCode> {
     // Cargo knows where it has put the program. The working directory stays the caller's: `--out` counts from there.
-    let mut command = optimizing_cargo();
+    let mut command = building(arguments);
     command.args(["run", "--quiet", "--release", "--package", "benches", "--bin", "runner", "--manifest-path"]);
     command.arg(root().join("Cargo.toml")).arg("--").args(arguments);
     command.status().map(exit_code).map_err(|error| Failure::new(format!("cannot run the benchmark: {error}")))
 }
 
 /// Cargo with every client at its best: without, lapin is a third slower. Not in the manifest, where it would slow
-/// down each release build of the workspace.
-fn optimizing_cargo() -> Command {
+/// down each release build of the workspace; nor where nobody looks at the figures, because it takes minutes.
+fn building(arguments: &[&str]) -> Command {
     let mut command = cargo();
-    command.envs([("CARGO_PROFILE_RELEASE_LTO", "fat"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")]);
+    if !arguments.contains(&"--quick") {
+        command.envs([("CARGO_PROFILE_RELEASE_LTO", "fat"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1")]);
+    }
     command
 }

@@ -55,6 +55,12 @@ async fn main() -> Result<(), Error> {
 fn head(options: &Options) -> String {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let Options { runs, scale, broker, .. } = options;
+    let built = match options.quick {
+        true => "A quick run, of programs that are not optimized at link time: its figures mean nothing.",
+        false => {
+            "The programs are optimized at link time: without, lapin, much of which is generic code, is a third slower."
+        }
+    };
     format!(
         "# Benchmark\n\n\
          {cores} cores; {broker}; a durable classic queue, transient messages of 120 bytes of JSON unless said.\n\
@@ -62,8 +68,8 @@ fn head(options: &Options) -> String {
          rounds. {scale} x the usual number of messages a run, which is 100,000 in W1 and fewer where a worker is slow.\n\
          CPU is user and system time of the whole process. In every run what was handled equals what the broker no\n\
          longer has. The clock runs from `basic.consume` to the closed connection; for asyncworker from its connection,\n\
-         before it opens its channel, because it does not tell when it asks to consume. The programs are built with\n\
-         link-time optimization: most of lapin's parser is generic code, and lapin is a third slower without.\n\
+         before it opens its channel, because it does not tell when it asks to consume.\n\
+         {built}\n\
          The workers in Rust parse each body into a struct by serde_json; rabbitmq-c fills the same struct by a\n\
          hand-written scan for its fields.\n"
     )

@@ -13,7 +13,7 @@ Compares asyncworker with other clients of RabbitMQ, and writes Markdown tables.
     cargo xtask bench [--growth] [--quick] [--runs N] [--scale F] [--idle S] [--only W1,..] [--worker a,b] [--out FILE]
 
     --growth         how costs grow with routes, bodies, prefetch and time, instead of the comparison
-    --quick          everything, once and short: whether it works, not how fast it is
+    --quick          both, once and short, built without link-time optimization: whether it works, not how fast
     --runs N         rounds; in each every worker has its turn (default 5)
     --scale F        so many times the usual messages a run (default 1: 100000 in W1)
     --idle S         how long an idle worker is watched, in seconds (default 60)
@@ -24,6 +24,7 @@ Compares asyncworker with other clients of RabbitMQ, and writes Markdown tables.
 
 #[derive(Debug)]
 pub(crate) struct Options {
+    pub(crate) quick: bool,
     pub(crate) runs: usize,
     pub(crate) scale: f64,
     pub(crate) idle_seconds: u64,
@@ -43,6 +44,7 @@ impl Options {
         let (quick, growth) = (flag("--quick"), flag("--growth"));
         let workloads = SUITE.iter().filter(|_| quick || !growth).chain(GROWTH.iter().filter(|_| quick || growth));
         let mut options = Self {
+            quick,
             runs: if quick { 1 } else { 5 },
             scale: if quick { 0.02 } else { 1.0 },
             idle_seconds: if quick { 3 } else { 60 },
