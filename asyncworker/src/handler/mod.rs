@@ -14,8 +14,11 @@ use crate::message::Bulk;
 use futures_util::future::BoxFuture;
 use std::sync::Arc;
 
+/// A handler at work on a bulk.
+pub(crate) type Handling = BoxFuture<'static, Result<Outcome, Failure>>;
+
 /// A handler whose arguments are resolved: one future a bulk.
-pub(crate) type BoundHandler = Arc<dyn Fn(Bulk) -> BoxFuture<'static, Result<Outcome, Failure>> + Send + Sync>;
+pub(crate) type BoundHandler = Arc<dyn Fn(Bulk) -> Handling + Send + Sync>;
 
 /// An `async fn` of up to eight arguments, each an [`Extract`], that returns an [`IntoOutcome`].
 ///

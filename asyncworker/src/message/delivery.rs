@@ -29,9 +29,24 @@ pub(crate) struct Delivery {
 const MARKED: [Action; 3] = [Action::Ack, Action::Reject, Action::Requeue];
 const MARK: u8 = 0b0011;
 const UNDECODABLE: u8 = 0b0100;
+/// How far left of the mark the conclusion stands.
+const CONCLUSION: u8 = 3;
+
+fn encode(action: Action) -> u8 {
+    match action {
+        Action::Ack => 1,
+        Action::Reject => 2,
+        Action::Requeue => 3,
+    }
+}
+
+fn decode(said: u8) -> Option<Action> {
+    usize::from(said & MARK).checked_sub(1).and_then(|place| MARKED.get(place).copied())
+}
 
 /// A delivery and what the handler said of it: the mark in the two low bits (0 none, else the place in
-/// `MARKED` plus one), and whether its body was asked for and did not decode.
+/// `MARKED` plus one), whether its body was asked for and did not decode, and, when the run has ended, what
+/// is to become of it, in the same way as the mark.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) delivery: Delivery,
@@ -45,17 +60,27 @@ impl Entry {
 
     /// The last mark wins.
     pub(crate) fn mark(&self, action: Action) {
-        let mark = match action {
-            Action::Ack => 1,
-            Action::Reject => 2,
-            Action::Requeue => 3,
-        };
+        let mark = encode(action);
         let _ = self.said.fetch_update(Ordering::AcqRel, Ordering::Acquire, |said| Some((said & !MARK) | mark));
     }
 
     pub(crate) fn marked(&self) -> Option<Action> {
-        let mark = usize::from(self.said.load(Ordering::Acquire) & MARK);
-        mark.checked_sub(1).and_then(|place| MARKED.get(place).copied())
+        decode(self.said.load(Ordering::Acquire))
+    }
+
+    /// The run has ended: the mark holds, else what a body that did not decode takes, else the default. A mark
+    /// that is set later changes nothing.
+    pub(crate) fn conclude(&self, default: Action, on_decode_error: Action) {
+        let _ = self.said.fetch_update(Ordering::AcqRel, Ordering::Acquire, |said| {
+            let unmarked = if said & UNDECODABLE != 0 { on_decode_error } else { default };
+            let conclusion = encode(decode(said).unwrap_or(unmarked));
+            Some((said & (MARK | UNDECODABLE)) | (conclusion << CONCLUSION))
+        });
+    }
+
+    /// What is to become of it; `None` when its run did not end in order.
+    pub(crate) fn concluded(&self) -> Option<Action> {
+        decode(self.said.load(Ordering::Acquire) >> CONCLUSION)
     }
 
     pub(crate) fn set_undecodable(&self) {
@@ -80,12 +105,23 @@ pub struct Bulk {
 #[derive(Debug)]
 struct Shared {
     route: Arc<str>,
-    entries: Box<[Entry]>,
+    entries: Entries,
+}
+
+/// A lone entry, which is the common case, needs no allocation of its own.
+#[derive(Debug)]
+enum Entries {
+    One([Entry; 1]),
+    Many(Box<[Entry]>),
 }
 
 impl Bulk {
     pub(crate) fn new(route: Arc<str>, deliveries: impl IntoIterator<Item = Delivery>) -> Self {
-        let entries = deliveries.into_iter().map(Entry::new).collect();
+        let mut entries = deliveries.into_iter().map(Entry::new);
+        let entries = match (entries.next(), entries.size_hint()) {
+            (Some(one), (0, Some(0))) => Entries::One([one]),
+            (first, _) => Entries::Many(first.into_iter().chain(entries).collect()),
+        };
         Self { shared: Arc::new(Shared { route, entries }) }
     }
 
@@ -98,13 +134,13 @@ impl Bulk {
     /// How many messages it holds; at least one.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.shared.entries.len()
+        self.entries().len()
     }
 
     /// Whether it holds none, which a bulk of the engine never does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.shared.entries.is_empty()
+        self.entries().is_empty()
     }
 
     /// Its messages, with bodies of type `T` that are decoded when asked for. Marks set on them count.
@@ -114,6 +150,9 @@ impl Bulk {
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {
-        &self.shared.entries
+        match &self.shared.entries {
+            Entries::One(one) => one,
+            Entries::Many(many) => many,
+        }
     }
 }

@@ -6,6 +6,7 @@
 //! queue that is missing, refused or deleted never disturbs its siblings.
 
 mod bucket;
+mod credit;
 mod run;
 mod signal;
 mod window;
@@ -21,19 +22,32 @@ use crate::message::{Bulk, Delivery};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use bucket::Bucket;
+use credit::Credit;
+use run::Shared;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until};
+use tokio::task::{Id, JoinError, JoinSet, yield_now};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument, Span};
 use window::Window;
 
-/// How long a conclusion waits for others to share its frame while handlers still run. When none runs
-/// there is nothing to wait for, and at half the prefetch waiting would starve the consumer.
+/// What has ended is settled at once, but not again within this time unless half the prefetch waits: waiting
+/// longer would starve the consumer. So a quiet route settles at once and by no timer, and a busy one sends few
+/// frames.
 const SETTLE_DELAY: Duration = Duration::from_millis(1);
+
+/// Bulks that are started before other tasks of the runtime get a turn, because a run in place does not give
+/// them one.
+const RUNS_A_TURN: usize = 64;
+
+/// How long an abandoned loop may take to end. Only a handler that blocks the thread it shares with the loop
+/// takes longer; the end of the channel then gives its messages back.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// How a worker is told to stop.
 #[derive(Debug, Clone)]
@@ -69,20 +83,22 @@ struct Open {
     window: Window,
 }
 
-/// A bulk that runs, and how it ended.
-type Ended = Result<(Id, Vec<Action>), JoinError>;
+/// How a task ended; what became of its messages stands in their bulk.
+type Ended = Result<(Id, ()), JoinError>;
 
 struct State {
-    route: Arc<str>,
-    policy: Policy,
-    handler: BoundHandler,
-    publisher: Publisher,
+    shared: Arc<Shared>,
+    /// The route's span, for runs that are tasks: those in place are in it anyway.
+    span: Span,
     bucket: Bucket,
     lanes: Vec<Lane>,
-    runs: JoinSet<Vec<Action>>,
+    credit: Credit,
+    runs: JoinSet<()>,
     running: HashMap<Id, Bulk>,
-    /// When conclusions that wait for company are settled at the latest.
-    settle_at: Option<Instant>,
+    /// Read once a pass, and after each run in place.
+    now: Instant,
+    /// When less than half the prefetch may be settled again.
+    rested_at: Instant,
     draining: bool,
     frames: Vec<Frame>,
 }
@@ -90,41 +106,76 @@ struct State {
 impl Worker {
     /// Runs until it is drained. Gives the number of handlers that had to be abandoned.
     pub(crate) async fn run(self) -> usize {
+        let abandon = self.stop.abandon.clone();
+        let given_up = async {
+            abandon.cancelled().await;
+            sleep(GRACE).await;
+        };
+        // A task of its own: a handler that blocks its thread may block the loop, and nothing else.
+        let running = AbortOnDropHandle::new(tokio::spawn(self.run_loop().in_current_span()));
+        tokio::select! {
+            abandoned = running => abandoned.unwrap_or(1),
+            () = given_up => {
+                tracing::error!("a handler blocks its thread; the messages of its route go back");
+                1
+            }
+        }
+    }
+
+    async fn run_loop(self) -> usize {
         let Self { route, policy, handler, publisher, mut inbox, lanes, stop } = self;
+        let now = Instant::now();
         let mut state = State {
             bucket: Bucket::new(policy.bulk, policy.flush_interval),
+            shared: Arc::new(Shared { route, policy, handler, publisher }),
+            span: Span::current(),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
+            credit: Credit::default(),
             runs: JoinSet::new(),
             running: HashMap::new(),
-            settle_at: None,
+            now,
+            rested_at: now,
             draining: false,
             frames: Vec::new(),
-            route,
-            policy,
-            handler,
-            publisher,
         };
+        let mut timer = pin!(sleep_until(now));
+        let mut first = None;
+        let mut started = 0;
         loop {
             // All that is ready is taken before anything is settled, so that what ended together is
             // settled together.
-            while let Ok(signal) = inbox.try_recv() {
+            state.now = Instant::now();
+            while let Some(signal) = first.take().or_else(|| inbox.try_recv().ok()) {
                 state.take(signal);
             }
             while let Some(ended) = state.runs.try_join_next_with_id() {
-                state.conclude(ended);
+                state.ended(ended);
             }
-            state.start_bulks();
-            state.settle_when_due();
+            while state.can_start() && started < RUNS_A_TURN {
+                state.start_bulk();
+                started += 1;
+            }
+            let settle_at = state.settle_when_due();
             if state.is_drained() {
                 break;
             }
-            let wake_at = state.wake_at();
+            if started == RUNS_A_TURN {
+                started = 0;
+                yield_now().await;
+            }
+            let wake_at = state.wake_at(settle_at);
+            // Set for a later time it wakes once too often, which is cheaper than to set it at every pass.
+            if let Some(at) = wake_at.filter(|at| *at < timer.deadline() || timer.is_elapsed()) {
+                timer.as_mut().reset(at);
+            }
             tokio::select! {
-                Some(signal) = inbox.recv() => state.take(signal),
-                Some(ended) = state.runs.join_next_with_id() => state.conclude(ended),
-                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {}
-                () = stop.drain.cancelled(), if !state.draining => state.drain(),
+                biased;
                 () = stop.abandon.cancelled() => break,
+                () = stop.drain.cancelled(), if !state.draining => state.drain(),
+                Some(signal) = inbox.recv() => first = Some(signal),
+                Some(ended) = state.runs.join_next_with_id() => state.ended(ended),
+                () = &mut timer, if wake_at.is_some() => {}
+                () = std::future::ready(()), if state.can_start() => {}
             }
         }
         state.finish()
@@ -141,7 +192,7 @@ impl State {
                 deliveries.retain(|delivery| self.enter(delivery));
                 // What comes in while draining is handled by nobody: it is given back at the end.
                 if !self.draining {
-                    self.bucket.put(Instant::now(), deliveries);
+                    self.bucket.put(self.now, deliveries);
                 }
             }
             Signal::Lost { lane, epoch } => {
@@ -164,7 +215,7 @@ impl State {
         let Some(cause) = delivery.malformed else { return true };
         open.window.conclude(delivery.tag, Action::Reject);
         tracing::warn!(
-            route = &*self.route,
+            route = &*self.shared.route,
             queue = &*delivery.queue,
             exchange = &*delivery.exchange,
             routing_key = &*delivery.routing_key,
@@ -180,34 +231,48 @@ impl State {
         self.lanes[lane].open.as_mut().filter(|open| open.epoch == epoch)
     }
 
-    fn start_bulks(&mut self) {
-        if self.draining {
-            return;
-        }
-        let now = Instant::now();
-        while self.runs.len() < self.policy.concurrency && self.bucket.is_ready(now) {
-            self.start_bulk();
-        }
+    fn can_start(&self) -> bool {
+        self.has_room() && self.bucket.is_ready(self.now)
     }
 
+    /// Whether one more bulk may run.
+    fn has_room(&self) -> bool {
+        !self.draining && self.runs.len() < self.shared.policy.concurrency
+    }
+
+    /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task.
     fn start_bulk(&mut self) {
-        let bulk = Bulk::new(Arc::clone(&self.route), self.bucket.take());
-        let span = tracing::debug_span!("bulk", route = &*self.route, messages = bulk.len());
-        let run = run::run(Arc::clone(&self.handler), bulk.clone(), self.policy.clone(), self.publisher.clone());
-        let id = self.runs.spawn(run.instrument(span)).id();
+        let bulk = Bulk::new(Arc::clone(&self.shared.route), self.bucket.take());
+        let span = tracing::debug_span!("bulk", route = &*self.shared.route, messages = bulk.len());
+        let mut begun = None;
+        if self.credit.is_good() {
+            let start = self.now;
+            begun = span.in_scope(|| self.shared.poll_once(&bulk, start));
+            self.now = Instant::now();
+            self.credit.in_place(self.now - start, begun.is_none());
+            if begun.is_none() {
+                return self.conclude(&bulk);
+            }
+        } else {
+            self.credit.as_task();
+        }
+        let span = if span.is_disabled() { self.span.clone() } else { span };
+        let run = Arc::clone(&self.shared).run(bulk.clone(), begun).instrument(span);
+        let id = self.runs.spawn(run).id();
         self.running.insert(id, bulk);
     }
 
-    fn conclude(&mut self, ended: Ended) {
-        let (id, actions) = match ended {
-            Ok((id, actions)) => (id, Some(actions)),
-            // The run catches the panics of the handler; this is the runtime going down.
-            Err(error) => (error.id(), None),
-        };
-        let Some(bulk) = self.running.remove(&id) else { return };
-        for (index, entry) in bulk.entries().iter().enumerate() {
-            let action = actions.as_ref().and_then(|actions| actions.get(index).copied());
-            let action = action.unwrap_or(self.policy.on_exception);
+    fn ended(&mut self, ended: Ended) {
+        // The run catches the panics of the handler; an error is the runtime going down.
+        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        if let Some(bulk) = self.running.remove(&id) {
+            self.conclude(&bulk);
+        }
+    }
+
+    fn conclude(&mut self, bulk: &Bulk) {
+        for entry in bulk.entries() {
+            let action = entry.concluded().unwrap_or(self.shared.policy.on_exception);
             let delivery = &entry.delivery;
             if let Some(open) = self.open_lane(delivery.lane, delivery.epoch) {
                 open.window.conclude(delivery.tag, action);
@@ -215,23 +280,15 @@ impl State {
         }
     }
 
-    /// Settles what has ended when nothing runs that could share its frame, when half the prefetch
-    /// waits, or when it has waited long enough.
-    fn settle_when_due(&mut self) {
-        let half = usize::from(self.policy.prefetch).div_ceil(2);
-        let most = self.concluded().max();
-        let due = match most {
-            None | Some(0) => {
-                self.settle_at = None;
-                return;
-            }
-            Some(most) => most >= half || self.runs.is_empty(),
-        };
-        let now = Instant::now();
-        let settle_at = *self.settle_at.get_or_insert(now + SETTLE_DELAY);
-        if due || settle_at <= now {
-            self.settle(Window::flush);
+    /// Settles what has ended when it is time, or else says when that is.
+    fn settle_when_due(&mut self) -> Option<Instant> {
+        let half = usize::from(self.shared.policy.prefetch).div_ceil(2);
+        let most = self.concluded().max().filter(|most| *most > 0)?;
+        if most < half && self.now < self.rested_at {
+            return Some(self.rested_at);
         }
+        self.settle(Window::flush);
+        None
     }
 
     fn concluded(&self) -> impl Iterator<Item = usize> {
@@ -239,7 +296,7 @@ impl State {
     }
 
     fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>)) {
-        self.settle_at = None;
+        self.rested_at = self.now + SETTLE_DELAY;
         for open in self.lanes.iter_mut().filter_map(|lane| lane.open.as_mut()) {
             how(&mut open.window, &mut self.frames);
             if !self.frames.is_empty() {
@@ -249,15 +306,15 @@ impl State {
         }
     }
 
-    fn wake_at(&self) -> Option<Instant> {
-        let can_start = !self.draining && self.runs.len() < self.policy.concurrency;
-        let flush_at = self.bucket.due().filter(|_| can_start);
-        [flush_at, self.settle_at].into_iter().flatten().min()
+    fn wake_at(&self, settle_at: Option<Instant>) -> Option<Instant> {
+        let flush_at = self.bucket.due().filter(|_| self.has_room());
+        [flush_at, settle_at].into_iter().flatten().min()
     }
 
     /// From now on no bulk starts but the partial one, and that only if its turn is now.
     fn drain(&mut self) {
-        if self.runs.len() < self.policy.concurrency && !self.bucket.is_empty() {
+        if self.has_room() && !self.bucket.is_empty() {
+            self.now = Instant::now();
             self.start_bulk();
         }
         self.bucket.clear();
@@ -271,13 +328,13 @@ impl State {
     /// Settles what has ended and gives everything else back.
     fn finish(mut self) -> usize {
         while let Some(ended) = self.runs.try_join_next_with_id() {
-            self.conclude(ended);
+            self.ended(ended);
         }
         let abandoned = self.runs.len();
         if abandoned > 0 {
             let messages: usize = self.running.values().map(Bulk::len).sum();
             tracing::error!(
-                route = &*self.route,
+                route = &*self.shared.route,
                 handlers = abandoned,
                 messages,
                 "handlers did not end in time; their messages go back"

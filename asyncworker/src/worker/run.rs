@@ -1,62 +1,116 @@
 //! One run of a handler over a bulk, and what becomes of each message.
 
-use crate::handler::{BoundHandler, Failure, Outcome};
+use crate::handler::{BoundHandler, Failure, Handling, Outcome};
 use crate::message::{Bulk, Entry};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use futures_util::FutureExt;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
 
-/// Runs the handler over a bulk to its end: an `Err`, a panic, a timeout and an output that could not be
-/// published are all a failure of this run and of nothing else. Gives what is to become of each message.
-pub(crate) async fn run(handler: BoundHandler, bulk: Bulk, policy: Policy, publisher: Publisher) -> Vec<Action> {
-    let result = match handle(handler, bulk.clone(), &policy).await {
-        Ok(Outcome { action, publish }) if publish.is_empty() => Ok(action),
-        Ok(Outcome { action, publish }) => publisher.publish_all(publish).await.map(|()| action).map_err(Failure::from),
-        Err(failure) => Err(failure),
-    };
-    let default = match &result {
-        Ok(action) => action.unwrap_or(policy.on_success),
-        Err(failure) => {
-            let action = failure.action().unwrap_or(policy.on_exception);
-            // A lone body that does not decode was reported where it was decoded.
-            if !bulk.entries().iter().all(Entry::undecodable) {
-                tracing::warn!(route = bulk.route(), messages = bulk.len(), error = %failure, default = ?action, "the handler failed");
-            }
-            action
-        }
-    };
-    bulk.entries().iter().map(|entry| conclusion(entry, default, policy.on_decode_error)).collect()
+/// What all runs of a route share.
+pub(crate) struct Shared {
+    pub(crate) route: Arc<str>,
+    pub(crate) policy: Policy,
+    pub(crate) handler: BoundHandler,
+    /// For what the handler returns.
+    pub(crate) publisher: Publisher,
 }
 
-/// The mark, else what a body that did not decode takes, else the default.
-fn conclusion(entry: &Entry, default: Action, on_decode_error: Action) -> Action {
-    match entry.marked() {
-        Some(mark) => mark,
-        None if entry.undecodable() => on_decode_error,
-        None => default,
+/// A handler that was polled in place and goes on as a task.
+pub(crate) struct Begun {
+    handling: Handling,
+    at: Instant,
+}
+
+impl Shared {
+    /// Polls a run once, here and now. A run that ends by it has concluded the bulk, which is most often all
+    /// there is to do; any other goes on by [`run`](Self::run).
+    ///
+    /// Nobody is woken by what this poll waits for. Nothing is lost by that: the task polls at once, and a future
+    /// must then see for itself what has happened meanwhile, and tell the waker of its latest poll of the rest.
+    pub(crate) fn poll_once(&self, bulk: &Bulk, now: Instant) -> Option<Begun> {
+        // All that is the handler's is inside: its call, its poll, its drop and its errors' texts.
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut handling = (self.handler)(bulk.clone());
+            match handling.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => Some(handling),
+                Poll::Ready(Ok(outcome)) if !outcome.publish.is_empty() => {
+                    Some(Box::pin(std::future::ready(Ok(outcome))) as Handling)
+                }
+                Poll::Ready(ended) => {
+                    self.conclude(bulk, ended.map(|outcome| outcome.action));
+                    None
+                }
+            }
+        }));
+        match polled {
+            Ok(handling) => handling.map(|handling| Begun { handling, at: now }),
+            Err(panic) => {
+                self.conclude(bulk, Err(panicked(&*panic)));
+                None
+            }
+        }
+    }
+
+    /// Runs the handler over a bulk to its end: an `Err`, a panic, a timeout and an output that could not be
+    /// published are all a failure of this run and of nothing else.
+    pub(crate) async fn run(self: Arc<Self>, bulk: Bulk, begun: Option<Begun>) {
+        let result = match self.handle(bulk.clone(), begun).await {
+            Ok(Outcome { action, publish }) if publish.is_empty() => Ok(action),
+            Ok(Outcome { action, publish }) => {
+                self.publisher.publish_all(publish).await.map(|()| action).map_err(Failure::from)
+            }
+            Err(failure) => Err(failure),
+        };
+        self.conclude(&bulk, result);
+    }
+
+    async fn handle(&self, bulk: Bulk, begun: Option<Begun>) -> Result<Outcome, Failure> {
+        let handler = Arc::clone(&self.handler);
+        let elapsed = begun.as_ref().map(|begun| begun.at.elapsed()).unwrap_or_default();
+        // The call itself is made inside, so that a panic before the first await is caught too. Nothing of
+        // the handler is touched again after a panic: its future is dropped with everything it held.
+        let handling = async move { begun.map_or_else(|| handler(bulk), |begun| begun.handling).await };
+        let guarded = AssertUnwindSafe(handling).catch_unwind();
+        let ended = match self.policy.timeout {
+            None => guarded.await,
+            Some(timeout) => match tokio::time::timeout(timeout.saturating_sub(elapsed), guarded).await {
+                Ok(ended) => ended,
+                Err(_) => return Err(Failure::new(format!("it did not end within its timeout of {timeout:?}"))),
+            },
+        };
+        ended.unwrap_or_else(|panic| Err(panicked(&*panic)))
+    }
+
+    /// Writes into each entry what is to become of its message.
+    fn conclude(&self, bulk: &Bulk, result: Result<Option<Action>, Failure>) {
+        let Policy { on_success, on_exception, on_decode_error, .. } = self.policy;
+        let default = match result {
+            Ok(action) => action.unwrap_or(on_success),
+            Err(failure) => {
+                let action = failure.action().unwrap_or(on_exception);
+                // A lone body that does not decode was reported where it was decoded.
+                if !bulk.entries().iter().all(Entry::undecodable) {
+                    tracing::warn!(route = bulk.route(), messages = bulk.len(), error = %failure, default = ?action, "the handler failed");
+                }
+                action
+            }
+        };
+        for entry in bulk.entries() {
+            entry.conclude(default, on_decode_error);
+        }
     }
 }
 
-async fn handle(handler: BoundHandler, bulk: Bulk, policy: &Policy) -> Result<Outcome, Failure> {
-    // The call itself is made inside, so that a panic before the first await is caught too. Nothing of
-    // the handler is touched again after a panic: its future is dropped with everything it held.
-    let guarded = AssertUnwindSafe(async move { handler(bulk).await }).catch_unwind();
-    let ended = match policy.timeout {
-        None => guarded.await,
-        Some(timeout) => match tokio::time::timeout(timeout, guarded).await {
-            Ok(ended) => ended,
-            Err(_) => return Err(Failure::new(format!("it did not end within its timeout of {timeout:?}"))),
-        },
-    };
-    ended.unwrap_or_else(|panic| Err(Failure::new(format!("it panicked: {}", panic_message(&*panic)))))
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
-    panic
+fn panicked(panic: &(dyn Any + Send)) -> Failure {
+    let message = panic
         .downcast_ref::<&'static str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("with a value that is no text")
+        .unwrap_or("with a value that is no text");
+    Failure::new(format!("it panicked: {message}"))
 }

@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+mod in_place;
+
 const LIMIT: Duration = Duration::from_secs(3600);
 
 /// What a channel was sent.
