@@ -29,24 +29,9 @@ pub(crate) struct Delivery {
 const MARKED: [Action; 3] = [Action::Ack, Action::Reject, Action::Requeue];
 const MARK: u8 = 0b0011;
 const UNDECODABLE: u8 = 0b0100;
-/// How far left of the mark the conclusion stands.
-const CONCLUSION: u8 = 3;
-
-fn encode(action: Action) -> u8 {
-    match action {
-        Action::Ack => 1,
-        Action::Reject => 2,
-        Action::Requeue => 3,
-    }
-}
-
-fn decode(said: u8) -> Option<Action> {
-    usize::from(said & MARK).checked_sub(1).and_then(|place| MARKED.get(place).copied())
-}
 
 /// A delivery and what the handler said of it: the mark in the two low bits (0 none, else the place in
-/// `MARKED` plus one), whether its body was asked for and did not decode, and, when the run has ended, what
-/// is to become of it, in the same way as the mark.
+/// `MARKED` plus one), and whether its body was asked for and did not decode.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) delivery: Delivery,
@@ -60,27 +45,17 @@ impl Entry {
 
     /// The last mark wins.
     pub(crate) fn mark(&self, action: Action) {
-        let mark = encode(action);
+        let mark = match action {
+            Action::Ack => 1,
+            Action::Reject => 2,
+            Action::Requeue => 3,
+        };
         let _ = self.said.fetch_update(Ordering::AcqRel, Ordering::Acquire, |said| Some((said & !MARK) | mark));
     }
 
     pub(crate) fn marked(&self) -> Option<Action> {
-        decode(self.said.load(Ordering::Acquire))
-    }
-
-    /// The run has ended: the mark holds, else what a body that did not decode takes, else the default. A mark
-    /// that is set later changes nothing.
-    pub(crate) fn conclude(&self, default: Action, on_decode_error: Action) {
-        let _ = self.said.fetch_update(Ordering::AcqRel, Ordering::Acquire, |said| {
-            let unmarked = if said & UNDECODABLE != 0 { on_decode_error } else { default };
-            let conclusion = encode(decode(said).unwrap_or(unmarked));
-            Some((said & (MARK | UNDECODABLE)) | (conclusion << CONCLUSION))
-        });
-    }
-
-    /// What is to become of it; `None` when its run did not end in order.
-    pub(crate) fn concluded(&self) -> Option<Action> {
-        decode(self.said.load(Ordering::Acquire) >> CONCLUSION)
+        let mark = usize::from(self.said.load(Ordering::Acquire) & MARK);
+        mark.checked_sub(1).and_then(|place| MARKED.get(place).copied())
     }
 
     pub(crate) fn set_undecodable(&self) {

@@ -23,7 +23,7 @@ use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use bucket::Bucket;
 use credit::Credit;
-use run::Shared;
+use run::{Conclusion, Polled, Shared};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -41,8 +41,7 @@ use window::Window;
 /// frames.
 const SETTLE_DELAY: Duration = Duration::from_millis(1);
 
-/// Bulks that are started before other tasks of the runtime get a turn, because a run in place does not give
-/// them one.
+/// Runs in place before other tasks of the runtime get a turn: the runtime's own budget does not count them.
 const RUNS_A_TURN: usize = 64;
 
 /// How long an abandoned loop may take to end. Only a handler that blocks the thread it shares with the loop
@@ -83,8 +82,8 @@ struct Open {
     window: Window,
 }
 
-/// How a task ended; what became of its messages stands in their bulk.
-type Ended = Result<(Id, ()), JoinError>;
+/// How a task ended.
+type Ended = Result<(Id, Conclusion), JoinError>;
 
 struct State {
     shared: Arc<Shared>,
@@ -93,7 +92,7 @@ struct State {
     bucket: Bucket,
     lanes: Vec<Lane>,
     credit: Credit,
-    runs: JoinSet<()>,
+    runs: JoinSet<Conclusion>,
     running: HashMap<Id, Bulk>,
     /// Read once a pass, and after each run in place.
     now: Instant,
@@ -140,7 +139,7 @@ impl Worker {
         };
         let mut timer = pin!(sleep_until(now));
         let mut first = None;
-        let mut started = 0;
+        let mut in_place = 0;
         loop {
             // All that is ready is taken before anything is settled, so that what ended together is
             // settled together.
@@ -151,16 +150,15 @@ impl Worker {
             while let Some(ended) = state.runs.try_join_next_with_id() {
                 state.ended(ended);
             }
-            while state.can_start() && started < RUNS_A_TURN {
-                state.start_bulk();
-                started += 1;
+            while state.can_start() && in_place < RUNS_A_TURN {
+                in_place += usize::from(state.start_bulk());
             }
             let settle_at = state.settle_when_due();
             if state.is_drained() {
                 break;
             }
-            if started == RUNS_A_TURN {
-                started = 0;
+            if in_place == RUNS_A_TURN {
+                in_place = 0;
                 yield_now().await;
             }
             let wake_at = state.wake_at(settle_at);
@@ -240,18 +238,23 @@ impl State {
         !self.draining && self.runs.len() < self.shared.policy.concurrency
     }
 
-    /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task.
-    fn start_bulk(&mut self) {
+    /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task. Gives
+    /// whether it was polled.
+    fn start_bulk(&mut self) -> bool {
         let bulk = Bulk::new(Arc::clone(&self.shared.route), self.bucket.take());
         let span = tracing::debug_span!("bulk", route = &*self.shared.route, messages = bulk.len());
         let mut begun = None;
-        if self.credit.is_good() {
-            let start = self.now;
-            begun = span.in_scope(|| self.shared.poll_once(&bulk, start));
-            self.now = Instant::now();
-            self.credit.in_place(self.now - start, begun.is_none());
-            if begun.is_none() {
-                return self.conclude(&bulk);
+        let in_place = self.credit.is_good();
+        if in_place {
+            let polled = span.in_scope(|| self.shared.poll_once(&bulk, self.now));
+            let start = std::mem::replace(&mut self.now, Instant::now());
+            self.credit.in_place(self.now - start, matches!(polled, Polled::Ended(_)));
+            match polled {
+                Polled::Ended(conclusion) => {
+                    self.conclude(&bulk, &conclusion);
+                    return true;
+                }
+                Polled::GoesOn(handler) => begun = Some(handler),
             }
         } else {
             self.credit.as_task();
@@ -260,19 +263,23 @@ impl State {
         let run = Arc::clone(&self.shared).run(bulk.clone(), begun).instrument(span);
         let id = self.runs.spawn(run).id();
         self.running.insert(id, bulk);
+        in_place
     }
 
     fn ended(&mut self, ended: Ended) {
-        // The run catches the panics of the handler; an error is the runtime going down.
-        let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+        let (id, conclusion) = match ended {
+            Ok(ended) => ended,
+            // The run catches the panics of the handler; this is the runtime going down.
+            Err(error) => (error.id(), Conclusion::All(self.shared.policy.on_exception)),
+        };
         if let Some(bulk) = self.running.remove(&id) {
-            self.conclude(&bulk);
+            self.conclude(&bulk, &conclusion);
         }
     }
 
-    fn conclude(&mut self, bulk: &Bulk) {
-        for entry in bulk.entries() {
-            let action = entry.concluded().unwrap_or(self.shared.policy.on_exception);
+    fn conclude(&mut self, bulk: &Bulk, conclusion: &Conclusion) {
+        for (place, entry) in bulk.entries().iter().enumerate() {
+            let action = conclusion.action(place).unwrap_or(self.shared.policy.on_exception);
             let delivery = &entry.delivery;
             if let Some(open) = self.open_lane(delivery.lane, delivery.epoch) {
                 open.window.conclude(delivery.tag, action);

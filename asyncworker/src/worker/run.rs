@@ -26,39 +26,67 @@ pub(crate) struct Begun {
     at: Instant,
 }
 
+/// A run after its poll in place.
+pub(crate) enum Polled {
+    Ended(Conclusion),
+    GoesOn(Begun),
+}
+
+/// What is to become of the messages of a bulk, as it was when the run ended: a mark that is set later changes
+/// nothing.
+pub(crate) enum Conclusion {
+    /// The same of all, as is nearly always the case.
+    All(Action),
+    Each(Vec<Action>),
+}
+
+impl Conclusion {
+    /// The mark, else what a body that did not decode takes, else the default.
+    fn of(bulk: &Bulk, default: Action, on_decode_error: Action) -> Self {
+        let actions = bulk.entries().iter().map(|entry| match entry.marked() {
+            Some(mark) => mark,
+            None if entry.undecodable() => on_decode_error,
+            None => default,
+        });
+        let mut rest = actions.clone();
+        match rest.next() {
+            Some(first) if rest.any(|action| action != first) => Self::Each(actions.collect()),
+            first => Self::All(first.unwrap_or(default)),
+        }
+    }
+
+    /// What is to become of the message in this place of the bulk.
+    pub(crate) fn action(&self, place: usize) -> Option<Action> {
+        match self {
+            Self::All(action) => Some(*action),
+            Self::Each(actions) => actions.get(place).copied(),
+        }
+    }
+}
+
 impl Shared {
-    /// Polls a run once, here and now. A run that ends by it has concluded the bulk, which is most often all
-    /// there is to do; any other goes on by [`run`](Self::run).
+    /// Polls a run once, here and now. One that does not end by it goes on by [`run`](Self::run).
     ///
     /// Nobody is woken by what this poll waits for. Nothing is lost by that: the task polls at once, and a future
     /// must then see for itself what has happened meanwhile, and tell the waker of its latest poll of the rest.
-    pub(crate) fn poll_once(&self, bulk: &Bulk, now: Instant) -> Option<Begun> {
+    pub(crate) fn poll_once(&self, bulk: &Bulk, now: Instant) -> Polled {
         // All that is the handler's is inside: its call, its poll, its drop and its errors' texts.
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let mut handling = (self.handler)(bulk.clone());
             match handling.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Pending => Some(handling),
+                Poll::Pending => Polled::GoesOn(Begun { handling, at: now }),
                 Poll::Ready(Ok(outcome)) if !outcome.publish.is_empty() => {
-                    Some(Box::pin(std::future::ready(Ok(outcome))) as Handling)
+                    Polled::GoesOn(Begun { handling: Box::pin(std::future::ready(Ok(outcome))), at: now })
                 }
-                Poll::Ready(ended) => {
-                    self.conclude(bulk, ended.map(|outcome| outcome.action));
-                    None
-                }
+                Poll::Ready(ended) => Polled::Ended(self.conclude(bulk, ended.map(|outcome| outcome.action))),
             }
         }));
-        match polled {
-            Ok(handling) => handling.map(|handling| Begun { handling, at: now }),
-            Err(panic) => {
-                self.conclude(bulk, Err(panicked(&*panic)));
-                None
-            }
-        }
+        polled.unwrap_or_else(|panic| Polled::Ended(self.conclude(bulk, Err(panicked(&*panic)))))
     }
 
     /// Runs the handler over a bulk to its end: an `Err`, a panic, a timeout and an output that could not be
     /// published are all a failure of this run and of nothing else.
-    pub(crate) async fn run(self: Arc<Self>, bulk: Bulk, begun: Option<Begun>) {
+    pub(crate) async fn run(self: Arc<Self>, bulk: Bulk, begun: Option<Begun>) -> Conclusion {
         let result = match self.handle(bulk.clone(), begun).await {
             Ok(Outcome { action, publish }) if publish.is_empty() => Ok(action),
             Ok(Outcome { action, publish }) => {
@@ -66,7 +94,7 @@ impl Shared {
             }
             Err(failure) => Err(failure),
         };
-        self.conclude(&bulk, result);
+        self.conclude(&bulk, result)
     }
 
     async fn handle(&self, bulk: Bulk, begun: Option<Begun>) -> Result<Outcome, Failure> {
@@ -86,8 +114,7 @@ impl Shared {
         ended.unwrap_or_else(|panic| Err(panicked(&*panic)))
     }
 
-    /// Writes into each entry what is to become of its message.
-    fn conclude(&self, bulk: &Bulk, result: Result<Option<Action>, Failure>) {
+    fn conclude(&self, bulk: &Bulk, result: Result<Option<Action>, Failure>) -> Conclusion {
         let Policy { on_success, on_exception, on_decode_error, .. } = self.policy;
         let default = match result {
             Ok(action) => action.unwrap_or(on_success),
@@ -100,9 +127,7 @@ impl Shared {
                 action
             }
         };
-        for entry in bulk.entries() {
-            entry.conclude(default, on_decode_error);
-        }
+        Conclusion::of(bulk, default, on_decode_error)
     }
 }
 
