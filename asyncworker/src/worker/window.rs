@@ -25,6 +25,8 @@ use std::collections::VecDeque;
 use crate::Action;
 
 #[cfg(test)]
+mod channel;
+#[cfg(test)]
 mod tests;
 
 /// A frame that settles deliveries.

@@ -1,10 +1,10 @@
-//! The window's rules one by one; `histories` checks them all against the model in `channel`.
+//! The window's rules one by one; `histories` checks them all against the model in `window::channel`.
 
 use super::{Frame, Window};
 use crate::Action;
 
-mod channel;
 mod histories;
+mod model;
 
 fn ack(tag: u64) -> Frame {
     Frame::Ack { tag, multiple: false }

@@ -6,9 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
-use super::channel::{Channel, Fault, Handler, Moment};
 use super::nack;
 use crate::Action;
+use crate::worker::window::channel::{Channel, Fault, Handler, Moment};
 use crate::worker::window::{Frame, Window};
 
 const HISTORIES: u32 = 120_000;
