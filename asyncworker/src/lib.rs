@@ -5,6 +5,9 @@
 mod app;
 mod backend;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod message;
 mod publish;

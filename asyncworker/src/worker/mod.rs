@@ -7,6 +7,8 @@
 
 mod bucket;
 mod credit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod run;
 mod signal;
 mod window;

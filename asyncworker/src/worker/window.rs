@@ -24,8 +24,10 @@ use std::collections::VecDeque;
 
 use crate::Action;
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod channel;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,9 @@ mod topology;
 mod uri;
 mod wire;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use wire::fuzzing;
+
 use super::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
 use crate::publish::{Publish, PublishError};

@@ -102,6 +102,11 @@ impl Incoming {
             _ => None,
         }
     }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn reserved(&self) -> usize {
+        if let Self::Part(_, assembly) = self { assembly.reserved() } else { 0 }
+    }
 }
 
 /// Reads `basic.deliver`: consumer tag, delivery tag, redelivered, exchange, routing key. Nothing, when

@@ -68,6 +68,8 @@ mod confirm;
 mod content;
 mod encode;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod kit;
 mod octets;
 mod outgoing;

@@ -76,6 +76,11 @@ impl Assembly {
         self.missing == 0
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn reserved(&self) -> usize {
+        self.octets.capacity()
+    }
+
     pub(super) fn into_body(self) -> Bytes {
         self.octets.into()
     }

@@ -22,10 +22,10 @@ type Read<T> = Result<T, &'static str>;
 
 const SHORT: &str = "its content header ends within a property";
 const NOT_UTF_8: &str = "a property or a header's name is not UTF-8";
-const FLAGS: &str = "its content header has property flags that AMQP 0-9-1 does not have";
+pub(super) const FLAGS: &str = "its content header has property flags that AMQP 0-9-1 does not have";
 const TYPE: &str = "a header has a type that RabbitMQ does not have";
 const LONG: &str = "its content header goes on after the last property";
-const DEEP: &str = "its headers are nested too deep";
+pub(super) const DEEP: &str = "its headers are nested too deep";
 
 /// Whether this property list can be decoded.
 ///

@@ -159,6 +159,12 @@ impl Walker {
         }
     }
 
+    /// How many octets are reserved for bodies that are not whole.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn reserved(&self) -> usize {
+        self.channels.iter().flatten().map(|channel| channel.incoming.reserved()).sum()
+    }
+
     /// Hands over what was taken out, a batch a channel.
     pub(super) fn hand_over(&mut self) {
         for channel in self.filled.drain(..) {

@@ -9,6 +9,7 @@ mod histories;
 mod lapin;
 mod properties;
 mod reading;
+mod seeds;
 mod walking;
 mod writing;
 

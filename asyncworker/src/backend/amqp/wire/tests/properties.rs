@@ -1,16 +1,16 @@
 //! Property lists: what lapin's generator writes, and what nobody should.
 
+pub(super) use super::super::fuzzing::oracle::expected;
 use super::super::properties::{DEEPEST, check, decode, read};
 use crate::backend::amqp::wire::encode::properties;
 use crate::message::{HeaderValue, Headers, Properties};
 use amq_protocol::frame::WriteContext;
 use amq_protocol::protocol::BasicProperties;
 use amq_protocol::protocol::basic::{gen_properties, parse_properties};
-use amq_protocol::types::AMQPValue;
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
-fn list(properties: &BasicProperties) -> Vec<u8> {
+pub(super) fn list(properties: &BasicProperties) -> Vec<u8> {
     let mut room = vec![0; 65_536];
     let length = gen_properties(properties)(WriteContext::from(&mut room[..])).unwrap().into_inner().1;
     room.truncate(usize::try_from(length).unwrap());
@@ -22,58 +22,6 @@ fn written(ours: &Properties) -> Vec<u8> {
     let mut list = Vec::new();
     properties(ours, &mut list).unwrap();
     list
-}
-
-/// What lapin's properties are to us.
-pub(super) fn expected(from: &BasicProperties) -> Properties {
-    let text = |short: &Option<amq_protocol::types::ShortString>| short.as_ref().map(ToString::to_string);
-    let headers = from
-        .headers()
-        .as_ref()
-        .map(|table| table.inner().iter().map(|(name, value)| (name.to_string(), header(value))).collect());
-    Properties {
-        content_type: text(from.content_type()),
-        content_encoding: text(from.content_encoding()),
-        headers: headers.unwrap_or_default(),
-        delivery_mode: *from.delivery_mode(),
-        priority: *from.priority(),
-        correlation_id: text(from.correlation_id()),
-        reply_to: text(from.reply_to()),
-        expiration: text(from.expiration()),
-        message_id: text(from.message_id()),
-        timestamp: *from.timestamp(),
-        kind: text(from.kind()),
-        user_id: text(from.user_id()),
-        app_id: text(from.app_id()),
-    }
-}
-
-fn header(value: &AMQPValue) -> HeaderValue {
-    match value {
-        AMQPValue::Boolean(value) => HeaderValue::Bool(*value),
-        AMQPValue::ShortShortInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::ShortShortUInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::ShortInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::ShortUInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::LongInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::LongUInt(value) => HeaderValue::Int((*value).into()),
-        AMQPValue::LongLongInt(value) => HeaderValue::Int(*value),
-        AMQPValue::Float(value) => HeaderValue::Float((*value).into()),
-        AMQPValue::Double(value) => HeaderValue::Float(*value),
-        AMQPValue::DecimalValue(decimal) => HeaderValue::Decimal { scale: decimal.scale, value: decimal.value },
-        AMQPValue::ShortString(text) => HeaderValue::Text(text.to_string()),
-        AMQPValue::LongString(text) => match std::str::from_utf8(text.as_bytes()) {
-            Ok(text) => HeaderValue::Text(text.to_owned()),
-            Err(_) => HeaderValue::Bytes(text.as_bytes().to_vec().into()),
-        },
-        AMQPValue::FieldArray(values) => HeaderValue::List(values.as_slice().iter().map(header).collect()),
-        AMQPValue::Timestamp(value) => HeaderValue::Timestamp(*value),
-        AMQPValue::FieldTable(table) => {
-            HeaderValue::Table(table.inner().iter().map(|(name, value)| (name.to_string(), header(value))).collect())
-        }
-        AMQPValue::ByteArray(bytes) => HeaderValue::Bytes(bytes.as_slice().to_vec().into()),
-        AMQPValue::Void => HeaderValue::Null,
-    }
 }
 
 fn values() -> impl Strategy<Value = HeaderValue> {
@@ -161,11 +109,11 @@ proptest! {
 }
 
 /// The flag of the headers, and a table of these octets.
-fn headers(entries: &[u8]) -> Vec<u8> {
+pub(super) fn headers(entries: &[u8]) -> Vec<u8> {
     [&[0x20, 0][..], &table(entries)].concat()
 }
 
-fn table(entries: &[u8]) -> Vec<u8> {
+pub(super) fn table(entries: &[u8]) -> Vec<u8> {
     [&u32::try_from(entries.len()).unwrap().to_be_bytes()[..], entries].concat()
 }
 

@@ -1,0 +1,70 @@
+//! The reader against a naive one that has all octets before it, and lapin's own parser as oracle.
+
+mod model;
+pub(super) mod oracle;
+mod script;
+
+pub use oracle::properties;
+
+use super::Outlet;
+use super::walk::Walker;
+use crate::message::Delivery;
+use crate::worker::Signal;
+use bytes::BytesMut;
+use model::Model;
+use script::Script;
+use tokio::sync::mpsc;
+
+/// What may be reserved ahead for one body, whatever size it claims to have.
+const AHEAD: usize = 1024 * 1024;
+
+/// Reads the octets as what a broker sends, where reads end, and when channels are registered. After each
+/// read the reader has done exactly what the model has.
+pub fn reader(octets: &[u8]) {
+    let script = Script::of(octets);
+    let mut walker = Walker::new(script.frame_max);
+    let mut model = Model::new(&script.octets, script.frame_max);
+    let mut inboxes = Vec::new();
+    let (mut input, mut passed) = (BytesMut::new(), Vec::new());
+    let mut at = 0;
+    for (until, channel) in script.reads {
+        input.extend_from_slice(&script.octets[at..until]);
+        at = until;
+        let missing = walker.walk(&mut input, &mut passed);
+        walker.hand_over();
+        model.read(until);
+        assert!(passed == model.passed, "what passed differs");
+        assert!(input == model.rest(until), "what waits differs");
+        assert!(model.may_miss(until).contains(&missing), "{missing} octets are not what it misses");
+        assert!(walker.reserved() <= AHEAD * inboxes.len() + 2 * until, "{} octets", walker.reserved());
+        passed.clear();
+        model.passed.clear();
+        if let Some(channel) = channel {
+            let (inbox, deliveries) = mpsc::unbounded_channel();
+            let epoch = inboxes.len() as u64;
+            let outlet = Outlet::Deliveries { lane: channel.into(), epoch, queue: "queue".into(), inbox };
+            walker.register(channel, outlet);
+            model.register(channel);
+            inboxes.push(deliveries);
+        }
+        for (inbox, expected) in inboxes.iter_mut().zip(&mut model.taken) {
+            let taken = taken(inbox);
+            assert_eq!(taken.len(), expected.len());
+            taken.iter().zip(expected.drain(..)).for_each(|(taken, expected)| expected.check(taken));
+        }
+    }
+}
+
+fn taken(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
+    let mut taken = Vec::new();
+    while let Ok(signal) = inbox.try_recv() {
+        match signal {
+            Signal::Deliveries(deliveries) => {
+                assert!(!deliveries.is_empty());
+                taken.extend(deliveries);
+            }
+            _ => panic!("a reader gives deliveries only"),
+        }
+    }
+    taken
+}
