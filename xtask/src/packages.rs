@@ -6,14 +6,14 @@ use std::time::Duration;
 use crate::process::succeeds_within;
 use crate::workspace::on_path;
 
-/// Something to install.
-#[derive(Debug)]
+/// What package managers call a thing.
 pub(crate) struct Package {
-    /// As most package managers call it.
-    pub(crate) name: &'static str,
-    /// As pacman and Homebrew call it.
-    pub(crate) short_name: &'static str,
-    /// The service that Debian's package starts by itself. It is stopped again: nobody asked for it.
+    pub(crate) apt: &'static str,
+    pub(crate) dnf: &'static str,
+    pub(crate) apk: &'static str,
+    pub(crate) pacman: &'static str,
+    pub(crate) brew: &'static str,
+    /// What Debian's package starts by itself. It is stopped again: nobody asked for it, and it would hold a port.
     pub(crate) service: Option<&'static str>,
 }
 
@@ -22,33 +22,53 @@ struct Manager {
     program: &'static str,
     refresh: &'static [&'static str],
     install: &'static [&'static str],
-    short_names: bool,
+    name: fn(&Package) -> &'static str,
     starts_services: bool,
     /// Homebrew refuses to run as root; the others need to.
     as_root: bool,
 }
-
-const PLAIN: Manager = Manager {
-    program: "",
-    refresh: &[],
-    install: &["install", "-y"],
-    short_names: false,
-    starts_services: false,
-    as_root: true,
-};
 
 const MANAGERS: &[Manager] = &[
     Manager {
         program: "apt-get",
         refresh: &["update"],
         install: &["install", "-y", "--no-install-recommends"],
+        name: |package| package.apt,
         starts_services: true,
-        ..PLAIN
+        as_root: true,
     },
-    Manager { program: "dnf", ..PLAIN },
-    Manager { program: "apk", install: &["add", "--no-cache"], ..PLAIN },
-    Manager { program: "pacman", install: &["-Sy", "--noconfirm"], short_names: true, ..PLAIN },
-    Manager { program: "brew", install: &["install"], short_names: true, as_root: false, ..PLAIN },
+    Manager {
+        program: "dnf",
+        refresh: &[],
+        install: &["install", "-y"],
+        name: |package| package.dnf,
+        starts_services: false,
+        as_root: true,
+    },
+    Manager {
+        program: "apk",
+        refresh: &[],
+        install: &["add", "--no-cache"],
+        name: |package| package.apk,
+        starts_services: false,
+        as_root: true,
+    },
+    Manager {
+        program: "pacman",
+        refresh: &[],
+        install: &["-Sy", "--noconfirm"],
+        name: |package| package.pacman,
+        starts_services: false,
+        as_root: true,
+    },
+    Manager {
+        program: "brew",
+        refresh: &[],
+        install: &["install"],
+        name: |package| package.brew,
+        starts_services: false,
+        as_root: false,
+    },
 ];
 
 /// How this user becomes root.
@@ -59,15 +79,13 @@ enum Root {
     No,
 }
 
-/// Has the package manager install it; whether that worked, the caller has to look. The error tells why nothing was
-/// tried.
+/// Runs what installs the package; whether it is there then, the caller has to see. The error tells why nothing ran.
 pub(crate) fn install(package: &Package) -> Result<(), String> {
-    let Some(manager) = MANAGERS.iter().find(|manager| on_path(manager.program).is_some()) else {
-        return Err("no package manager that xtask knows".to_owned());
-    };
-    let Some(commands) = commands(manager, package, root()) else {
-        return Err(format!("{} needs root, which this user cannot become without a password", manager.program));
-    };
+    let manager = MANAGERS.iter().find(|manager| on_path(manager.program).is_some());
+    let manager = manager.ok_or("and no package manager that xtask knows")?;
+    let commands = commands(manager, package, root()).ok_or_else(|| {
+        format!("and {} needs root, which this user cannot become without a password", manager.program)
+    })?;
     for words in &commands {
         eprintln!("xtask: {}", words.join(" "));
         let Some((program, arguments)) = words.split_first() else {
@@ -100,7 +118,7 @@ fn commands(manager: &Manager, package: &Package, root: Root) -> Option<Vec<Vec<
         (false, Root::No | Root::Sudo) => &[],
         (true, Root::No) | (false, Root::Already) => return None,
     };
-    let name = if manager.short_names { package.short_name } else { package.name };
+    let name = (manager.name)(package);
     let mut commands = Vec::new();
     if !manager.refresh.is_empty() {
         commands.push([before, &[manager.program], manager.refresh].concat());
@@ -120,33 +138,32 @@ fn commands(manager: &Manager, package: &Package, root: Root) -> Option<Vec<Vec<
 mod tests {
     use super::*;
 
-    const BROKER: Package =
-        Package { name: "rabbitmq-server", short_name: "rabbitmq", service: Some("rabbitmq-server") };
+    const BROKER: Package = Package {
+        apt: "rabbitmq-server",
+        dnf: "rabbitmq-server",
+        apk: "rabbitmq-server",
+        pacman: "rabbitmq",
+        brew: "rabbitmq",
+        service: Some("rabbitmq-server"),
+    };
 
     fn manager(program: &str) -> Option<&'static Manager> {
         MANAGERS.iter().find(|manager| manager.program == program)
     }
 
-    fn lines(program: &str, root: Root) -> Vec<String> {
-        let commands = manager(program).and_then(|manager| commands(manager, &BROKER, root)).unwrap_or_default();
-        commands.iter().map(|words| words.join(" ")).collect()
-    }
-
     #[test]
     fn apt_refreshes_its_list_before_it_installs() {
+        let commands =
+            manager("apt-get").and_then(|manager| commands(manager, &BROKER, Root::Sudo)).unwrap_or_default();
+        let lines: Vec<String> = commands.iter().map(|words| words.join(" ")).collect();
         let sudo = "sudo -n env DEBIAN_FRONTEND=noninteractive";
         assert_eq!(
-            lines("apt-get", Root::Sudo)[..2],
+            lines[..2],
             [
                 format!("{sudo} apt-get update"),
                 format!("{sudo} apt-get install -y --no-install-recommends rabbitmq-server"),
             ]
         );
-    }
-
-    #[test]
-    fn homebrew_knows_the_short_name() {
-        assert_eq!(lines("brew", Root::No), ["brew install rabbitmq"]);
     }
 
     #[test]

@@ -7,7 +7,14 @@ use crate::failure::{Failure, Result};
 use crate::packages::{self, Package};
 use crate::workspace::on_path;
 
-const RABBITMQ: Package = Package { name: "rabbitmq-server", short_name: "rabbitmq", service: Some("rabbitmq-server") };
+const RABBITMQ: Package = Package {
+    apt: "rabbitmq-server",
+    dnf: "rabbitmq-server",
+    apk: "rabbitmq-server",
+    pacman: "rabbitmq",
+    brew: "rabbitmq",
+    service: Some("rabbitmq-server"),
+};
 
 /// The folder with the package's own `rabbitmq-server` and `rabbitmqctl`.
 ///
@@ -51,9 +58,8 @@ fn own_scripts(folder: &Path) -> Option<PathBuf> {
     complete.then(|| own.to_path_buf())
 }
 
-/// Installs rabbitmq-server, without asking anything.
 pub(super) fn install() -> Result<()> {
-    packages::install(&RABBITMQ).map_err(|why| no_broker(&format!("and {why}")))?;
+    packages::install(&RABBITMQ).map_err(|why| no_broker(&why))?;
     if find().is_none() {
         return Err(no_broker("and the package manager did not install one"));
     }
