@@ -4,6 +4,7 @@
 //! * `broker` runs a RabbitMQ node for daily use, and is how fault tests kill, pause and restart theirs.
 //! * `bench` measures the library and others against a broker of its own and writes a table.
 //! * `counts` holds what a message costs in instructions and allocations against its budget.
+//! * `fuzz` looks for inputs that the reader, the settle window and the bucket get wrong.
 //! * `msrv` checks the minimum Rust version that the workspace states.
 //!
 //! `cargo xtask --help` lists the verbs and the environment variables.
@@ -13,6 +14,7 @@ mod bench;
 mod broker;
 mod counts;
 mod failure;
+mod fuzz;
 mod lock;
 mod msrv;
 mod packages;
@@ -30,6 +32,7 @@ The tasks of the asyncworker workspace.
     cargo xtask broker VERB        run a RabbitMQ node
     cargo xtask bench [OPTIONS]    compare with other clients; `bench --help` lists the options
     cargo xtask counts [--accept]  what a message costs, against its budget; `counts --help` tells more
+    cargo xtask fuzz [OPTIONS]     fuzz what reads octets and counts tags; installs a C++ compiler where there is none
     cargo xtask msrv               check the minimum Rust version that the workspace states
 
 Verbs of `broker`:
@@ -42,6 +45,13 @@ Verbs of `broker`:
     ctl ARGS           run `rabbitmqctl ARGS` against it
     url                print its URL
     status             print what it is; exits with 3 where it does not run
+
+Options of `fuzz`:
+    --seconds N        how long each target runs (default: 60)
+    --target NAME      only this one of: reader, properties, window, bucket
+    --seed N           where libFuzzer's random numbers begin (default: 1)
+    --replay FILE      with --target: run this input and nothing else
+    --keep             then put what reaches new code into fuzz/corpus/, which tests replay
 
 Where the broker comes from, the first that applies:
     1. AMQP_URL, where set: `test` and `ctl` use that broker, which no verb starts or ends
@@ -79,6 +89,7 @@ fn main() -> ExitCode {
         ["test"] => test_run::run(&[]),
         ["test", "--", arguments @ ..] => test_run::run(arguments),
         ["broker", verb, arguments @ ..] => broker::run(verb, arguments),
+        ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["msrv"] => msrv::run(),
         [test_run::WATCH, run] => test_run::watch(run),
         _ => {

@@ -31,12 +31,12 @@ pub(super) fn have() -> Result<()> {
     }
     let missing = |why: &str| {
         Failure::new(format!(
-            "counts are taken by valgrind, and there is none on PATH: {why}.\n\
+            "counts are taken by valgrind, and there is none on PATH, {why}.\n\
              Install the package valgrind and try again."
         ))
     };
     packages::install(&VALGRIND).map_err(|why| missing(&why))?;
-    on_path("valgrind").map(|_| ()).ok_or_else(|| missing("the package manager did not install it"))
+    on_path("valgrind").map(|_| ()).ok_or_else(|| missing("and the package manager did not install it"))
 }
 
 /// What one run took.
