@@ -328,6 +328,8 @@ impl State {
         }
         self.bucket.clear();
         self.draining = true;
+        // At once, because a channel that was about to open is given up by now.
+        self.settle(Window::flush);
     }
 
     fn is_drained(&self) -> bool {

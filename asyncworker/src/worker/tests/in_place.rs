@@ -218,3 +218,15 @@ async fn a_fast_feed_in_small_reads_is_settled_by_few_frames() {
     let (_, frames) = bench.drain().await;
     assert!(frames.len() <= 400, "{}", frames.len());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_settles_what_has_ended_at_once() {
+    let bench = bench(policy(), ok);
+    for tag in 1..=2 {
+        bench.deliver([tag]);
+        settle_down().await;
+    }
+    bench.stop.drain.cancel();
+    settle_down().await;
+    assert_eq!(*bench.wire.0.lock().unwrap(), [single(1), single(2)]);
+}
