@@ -84,6 +84,16 @@ struct Open {
     window: Window,
 }
 
+impl Open {
+    fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>), frames: &mut Vec<Frame>) {
+        how(&mut self.window, frames);
+        if !frames.is_empty() {
+            self.settler.settle(frames);
+            frames.clear();
+        }
+    }
+}
+
 /// How a task ended.
 type Ended = Result<(Id, Conclusion), JoinError>;
 
@@ -196,8 +206,9 @@ impl State {
                 }
             }
             Signal::Lost { lane, epoch } => {
-                if self.open_lane(lane, epoch).is_some() {
-                    self.lanes[lane].open = None;
+                if let Some(mut open) = self.lanes[lane].open.take_if(|open| open.epoch == epoch) {
+                    // Its channel may close only now, and then what has ended does not come again.
+                    open.settle(Window::flush, &mut self.frames);
                     self.bucket.forget(lane);
                 }
             }
@@ -307,11 +318,7 @@ impl State {
     fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>)) {
         self.rested_at = self.now + SETTLE_DELAY;
         for open in self.lanes.iter_mut().filter_map(|lane| lane.open.as_mut()) {
-            how(&mut open.window, &mut self.frames);
-            if !self.frames.is_empty() {
-                open.settler.settle(&self.frames);
-                self.frames.clear();
-            }
+            open.settle(&how, &mut self.frames);
         }
     }
 

@@ -318,6 +318,19 @@ async fn defect_02_a_lost_channel_empties_the_bucket() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_ended_before_its_channel_was_lost_is_settled_though_it_waited_for_company() {
+    let one = |tag| Frame::Ack { tag, multiple: false };
+    let mut bench = bench(policy(), ok);
+    bench.deliver([1]);
+    assert_eq!(bench.frames(1).await, [one(1)]);
+    // Within the pause after that frame, so it waits.
+    bench.deliver([2]);
+    bench.bulks(2).await;
+    bench.lose();
+    assert_eq!(bench.frames(2).await, [one(1), one(2)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outcome_of_a_lost_epoch_settles_nothing_of_the_next() {
     let (release, gate) = watch::channel(false);
     let mut bench = bench(Policy { bulk: 2, ..policy() }, move |_| {
