@@ -5,21 +5,32 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Deliveries in the order they came, with the moment each came in.
+/// Deliveries in the order they came, and when they came.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     size: usize,
     interval: Duration,
-    waiting: VecDeque<(Instant, Delivery)>,
+    waiting: VecDeque<Delivery>,
+    /// Moments, and how many of those that wait came then. Never 0.
+    came: VecDeque<(Instant, usize)>,
 }
 
 impl Bucket {
     pub(crate) fn new(size: usize, interval: Duration) -> Self {
-        Self { size, interval, waiting: VecDeque::new() }
+        Self { size, interval, waiting: VecDeque::new(), came: VecDeque::new() }
     }
 
-    pub(crate) fn put(&mut self, now: Instant, deliveries: impl IntoIterator<Item = Delivery>) {
-        self.waiting.extend(deliveries.into_iter().map(|delivery| (now, delivery)));
+    pub(crate) fn put(&mut self, now: Instant, deliveries: Vec<Delivery>) {
+        if deliveries.is_empty() {
+            return;
+        }
+        self.came.push_back((now, deliveries.len()));
+        if self.waiting.is_empty() {
+            // None of them is moved.
+            self.waiting = deliveries.into();
+        } else {
+            self.waiting.extend(deliveries);
+        }
     }
 
     /// Whether a bulk is full, or its first message has waited long enough.
@@ -30,7 +41,7 @@ impl Bucket {
     /// When the first message will have waited long enough. An interval beyond what the clock can
     /// count never comes.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.waiting.front().and_then(|(arrival, _)| arrival.checked_add(self.interval))
+        self.came.front().and_then(|(arrival, _)| arrival.checked_add(self.interval))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -38,17 +49,41 @@ impl Bucket {
     }
 
     /// The next bulk: as many as it holds, at most its size.
-    pub(crate) fn take(&mut self) -> impl Iterator<Item = Delivery> {
+    pub(crate) fn take(&mut self) -> impl ExactSizeIterator<Item = Delivery> {
         let size = self.size.min(self.waiting.len());
-        self.waiting.drain(..size).map(|(_, delivery)| delivery)
+        let mut taken = size;
+        while let Some((_, first)) = self.came.front_mut()
+            && taken > 0
+        {
+            let of_these = taken.min(*first);
+            taken -= of_these;
+            *first -= of_these;
+            if *first == 0 {
+                self.came.pop_front();
+            }
+        }
+        self.waiting.drain(..size)
     }
 
     /// Forgets what came by a consumer whose channel is gone: those messages come again.
     pub(crate) fn forget(&mut self, lane: usize) {
-        self.waiting.retain(|(_, delivery)| delivery.lane != lane);
+        let mut moment = 0;
+        let mut of_it = self.came.front().map_or(0, |(_, number)| *number);
+        self.waiting.retain(|delivery| {
+            while of_it == 0 {
+                moment += 1;
+                of_it = self.came[moment].1;
+            }
+            of_it -= 1;
+            let stays = delivery.lane != lane;
+            self.came[moment].1 -= usize::from(!stays);
+            stays
+        });
+        self.came.retain(|(_, number)| *number > 0);
     }
 
     pub(crate) fn clear(&mut self) {
         self.waiting.clear();
+        self.came.clear();
     }
 }

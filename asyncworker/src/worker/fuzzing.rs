@@ -30,7 +30,8 @@ pub fn bucket(octets: &[u8]) {
             0..=2 => {
                 let came: Vec<_> = (last + 1..).take(argument).map(|tag| (argument % 3, tag)).collect();
                 last += came.len() as u64;
-                bucket.put(now, came.iter().map(|&(lane, tag)| Delivery { lane, tag, ..Delivery::default() }));
+                let deliveries = came.iter().map(|&(lane, tag)| Delivery { lane, tag, ..Delivery::default() });
+                bucket.put(now, deliveries.collect());
                 model.extend(came.into_iter().map(|came| (now, came)));
             }
             3 => now += Duration::from_millis(choices.octet().into()),

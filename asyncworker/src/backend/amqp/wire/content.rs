@@ -39,16 +39,7 @@ impl Incoming {
             Self::Nothing => Verdict::Passed,
             Self::Method(mut delivery) => {
                 let Some((length, list)) = header(payload) else { return Verdict::Broken };
-                if delivery.malformed.is_none() {
-                    match check(list) {
-                        // Most messages that have no properties say so by no flags.
-                        Ok(()) if list.len() > 2 => {
-                            delivery.properties = LazyProperties::encoded(blocks.copy(list), decode);
-                        }
-                        Ok(()) => {}
-                        Err(cause) => delivery.malformed = Some(cause),
-                    }
-                }
+                set_properties(&mut delivery, list, blocks);
                 *self = if length == 0 { Self::Whole(delivery) } else { Self::Header(delivery, length) };
                 Verdict::Taken
             }
@@ -147,8 +138,20 @@ fn name(last: &mut Arc<str>, octets: &[u8]) -> Option<Arc<str>> {
     Some(Arc::clone(last))
 }
 
+/// Keeps a property list that can be decoded; one that cannot makes the delivery malformed.
+pub(super) fn set_properties(delivery: &mut Delivery, list: &[u8], blocks: &mut Blocks) {
+    // Most messages that have no properties say so by no flags.
+    if delivery.malformed.is_some() || list == [0, 0] {
+        return;
+    }
+    match check(list) {
+        Ok(()) => delivery.properties = LazyProperties::encoded(blocks.copy(list), decode),
+        Err(cause) => delivery.malformed = Some(cause),
+    }
+}
+
 /// The body's length and the property list of a content header of class `basic`.
-fn header(payload: &[u8]) -> Option<(u64, &[u8])> {
+pub(super) fn header(payload: &[u8]) -> Option<(u64, &[u8])> {
     let mut input = Input(payload);
     let class = input.u16().ok()?;
     let _weight = input.u16().ok()?;

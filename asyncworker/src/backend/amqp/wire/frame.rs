@@ -60,6 +60,14 @@ impl Frame {
         }
     }
 
+    /// The frame at the beginning, if it is there as a whole, of this type and on this channel.
+    pub(super) fn whole(octets: &[u8], frame_max: usize, kind: u8, channel: u16) -> Option<Self> {
+        match Self::at(octets, frame_max) {
+            Seen::Whole(frame) if frame.kind == kind && frame.channel == channel => Some(frame),
+            _ => None,
+        }
+    }
+
     /// From its first octet to its end octet.
     pub(super) fn length(&self) -> usize {
         self.size + AROUND

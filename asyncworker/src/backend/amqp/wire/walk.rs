@@ -3,7 +3,7 @@
 
 use super::Outlet;
 use super::confirm::{self, Confirm, Returned};
-use super::content::{Incoming, deliver};
+use super::content::{self, Incoming, deliver};
 use super::frame::{self, Frame, Seen};
 use super::octets::{Blocks, is_sliced};
 use crate::message::Delivery;
@@ -108,6 +108,13 @@ impl Walker {
                     break;
                 }
             };
+            if let Some(Some(channel)) = self.channels.get_mut(usize::from(frame.channel))
+                && let Some(length) = channel.take_at_once(&frame, rest, self.frame_max, &mut self.blocks)
+            {
+                channel.list(frame.channel, &mut self.filled);
+                at += length;
+                continue;
+            }
             let verdict = match self.channels.get_mut(usize::from(frame.channel)) {
                 Some(Some(channel)) if is_sliced(frame.size) && channel.incoming.is_one_body(&frame) => {
                     input.advance(at);
@@ -176,6 +183,30 @@ impl Walker {
 }
 
 impl Channel {
+    /// Takes a delivery that is all there, in three frames and with a small body, as most are: it is made once
+    /// and in its place. Gives how many octets that was. Everything else is taken frame by frame.
+    fn take_at_once(&mut self, method: &Frame, octets: &[u8], frame_max: usize, blocks: &mut Blocks) -> Option<usize> {
+        let &Outlet::Deliveries { lane, epoch, ref queue, .. } = &self.outlet else { return None };
+        if method.kind != frame::METHOD || !self.incoming.is_nothing() {
+            return None;
+        }
+        let (at_header, payload) = (octets.get(method.length()..)?, method.payload(octets));
+        let header = Frame::whole(at_header, frame_max, frame::CONTENT_HEADER, method.channel)?;
+        let at_body = at_header.get(header.length()..)?;
+        let body = Frame::whole(at_body, frame_max, frame::BODY, method.channel)?;
+        let (length, list) = content::header(header.payload(at_header))?;
+        // An empty body has no frame.
+        let is_all = length == body.size as u64 && length > 0;
+        if !is_all || is_sliced(body.size) || frame::method(payload) != Some(frame::DELIVER) {
+            return None;
+        }
+        let mut delivery = deliver(payload, To { lane, epoch, queue }, &mut self.names)?;
+        content::set_properties(&mut delivery, list, blocks);
+        delivery.body = blocks.copy(body.payload(at_body));
+        self.push(delivery);
+        Some(method.length() + header.length() + body.length())
+    }
+
     fn take(&mut self, frame: &Frame, payload: &[u8], blocks: &mut Blocks) -> Verdict {
         let verdict = match frame.kind {
             frame::METHOD => self.method(payload),
@@ -222,17 +253,19 @@ impl Channel {
     fn collect(&mut self) {
         let Some(message) = self.incoming.finished() else { return };
         match &self.outlet {
-            Outlet::Deliveries { .. } => {
-                if self.deliveries.capacity() == 0 {
-                    self.deliveries.reserve(self.usual);
-                }
-                self.deliveries.push(message);
-            }
+            Outlet::Deliveries { .. } => self.push(message),
             Outlet::Confirms(_) => {
                 let reply = std::mem::take(&mut self.reply);
                 self.confirms.push(Confirm::Returned(Box::new(Returned { reply, message })));
             }
         }
+    }
+
+    fn push(&mut self, delivery: Delivery) {
+        if self.deliveries.capacity() == 0 {
+            self.deliveries.reserve(self.usual);
+        }
+        self.deliveries.push(delivery);
     }
 
     fn list(&mut self, own: u16, filled: &mut Vec<u16>) {
