@@ -15,8 +15,8 @@ use tokio::io::AsyncWrite;
 /// Beyond this lapin and the publisher wait until the socket has taken some. Settlements do not: the
 /// prefetch bounds them.
 const LIMIT: usize = 1024 * 1024;
-/// An empty buffer keeps no more room than this.
-const KEPT: usize = 64 * 1024;
+/// An empty buffer keeps no more room than this: what a publisher appends at one turn, or little more.
+const KEPT: usize = 512 * 1024;
 /// What a connection begins with, once and before any frame: the protocol's name and version.
 const PROTOCOL_HEADER: usize = 8;
 
