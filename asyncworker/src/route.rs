@@ -41,6 +41,7 @@ pub struct RouteOptions {
     concurrency: Option<usize>,
     timeout: Option<Duration>,
     prefetch: Option<u16>,
+    max_body_size: Option<usize>,
 }
 
 impl RouteOptions {
@@ -111,6 +112,15 @@ impl RouteOptions {
     #[must_use]
     pub fn prefetch(mut self, messages: u16) -> Self {
         self.prefetch = Some(messages);
+        self
+    }
+
+    /// Bytes of a body at the most. A message with a larger one is rejected by itself, without being kept in
+    /// memory or decoded, and no handler sees it; it goes to the queue's dead letters, where it has any.
+    /// Default: as large as the broker lets through (`max_message_size` of RabbitMQ).
+    #[must_use]
+    pub fn max_body_size(mut self, bytes: usize) -> Self {
+        self.max_body_size = Some(bytes);
         self
     }
 }
@@ -228,6 +238,8 @@ pub(crate) struct Policy {
     pub(crate) concurrency: usize,
     pub(crate) timeout: Option<Duration>,
     pub(crate) prefetch: u16,
+    /// `usize::MAX` where only the broker's is the limit.
+    pub(crate) max_body: usize,
 }
 
 impl Policy {
@@ -285,6 +297,7 @@ impl Policy {
             concurrency: options.concurrency.unwrap_or(usize::MAX),
             timeout: options.timeout,
             prefetch,
+            max_body: options.max_body_size.unwrap_or(usize::MAX),
         })
     }
 }

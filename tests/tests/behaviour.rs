@@ -25,6 +25,7 @@ on_both_brokers![
     a_body_is_decoded_before_the_handler_runs,
     what_a_handler_returns_is_published,
     what_is_rejected_goes_to_the_dead_letter_queue,
+    a_body_over_the_limit_of_its_route_is_rejected_alone,
     what_is_requeued_comes_back_redelivered_to_its_place,
     the_prefetch_is_never_exceeded,
     the_queues_of_a_route_share_one_bucket,
@@ -663,4 +664,25 @@ async fn a_route_consumes_from_its_virtual_host(broker: Broker) {
     assert_eq!(seen.bodies(), ["2", "3"]);
     assert_eq!((broker.ready(&queue).await, there.ready(&queue).await), (1, 0));
     there.clean_vhost(&vhost).await;
+}
+
+async fn a_body_over_the_limit_of_its_route_is_rejected_alone(broker: Broker) {
+    let (queue, dead) = broker.dead_lettering("q").await;
+    let sizes = [1_000, 1_001, 100_000, 999, 300_000, 10];
+    broker.push(&queue, sizes.map(|size| "x".repeat(size))).await;
+    let seen = Seen::default();
+    let route = Route::amqp([&queue]).options(RouteOptions::new().max_body_size(1_000)).handler(
+        async |State(seen): State<Seen>, message: Message| {
+            again(&seen, &message);
+        },
+    );
+    let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
+    seen.wait(3).await;
+    broker.until_ready(&dead, 3).await;
+    app.shutdown().await.unwrap();
+    assert_eq!((seen.len(), broker.ready(&queue).await), (3, 0));
+    // Whole: nobody has cut them.
+    let mut dead: Vec<usize> = broker.take_bodies(&dead).await.iter().map(String::len).collect();
+    dead.sort_unstable();
+    assert_eq!(dead, [1_001, 100_000, 300_000]);
 }

@@ -30,7 +30,7 @@ const fn option(name: &'static str, takes: Takes) -> OptionKind {
 }
 
 /// In the order in which the builder is called.
-pub(super) const OPTIONS: [OptionKind; 11] = [
+pub(super) const OPTIONS: [OptionKind; 12] = [
     route("name", "settle orders"),
     route("vhost", "/"),
     route("connection", "here"),
@@ -43,6 +43,7 @@ pub(super) const OPTIONS: [OptionKind; 11] = [
     option("timeout", Takes::Duration),
     // AMQP's `basic.qos` counts in 16 bits.
     option("prefetch", Takes::Count { at_most: u16::MAX as u128 }),
+    option("max_body_size", Takes::Count { at_most: u128::MAX }),
 ];
 
 /// Where `name` stands in [`OPTIONS`].

@@ -244,6 +244,7 @@ fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
                 vhost: Arc::clone(&route.vhost),
                 queue: Arc::clone(queue),
                 prefetch: route.policy.prefetch,
+                max_body: route.policy.max_body,
                 inbox: outbox.clone(),
                 cancel: stop.drain.clone(),
                 close: close.clone(),

@@ -80,6 +80,8 @@ pub(crate) struct Subscription {
     pub(crate) vhost: Arc<str>,
     pub(crate) queue: Arc<str>,
     pub(crate) prefetch: u16,
+    /// Larger bodies need not be kept: the engine rejects them.
+    pub(crate) max_body: usize,
     /// Where what happens is told.
     pub(crate) inbox: mpsc::UnboundedSender<Signal>,
     /// Stop consuming: `basic.cancel`, then [`Signal::Cancelled`]. Deliveries can still be settled.

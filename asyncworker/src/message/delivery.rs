@@ -26,6 +26,9 @@ pub(crate) struct Delivery {
     pub(crate) malformed: Option<&'static str>,
 }
 
+/// Of a delivery whose body is over the route's limit.
+pub(crate) const TOO_LARGE: &str = "its body is larger than max_body_size of the route";
+
 const MARKED: [Action; 3] = [Action::Ack, Action::Reject, Action::Requeue];
 const MARK: u8 = 0b0011;
 const UNDECODABLE: u8 = 0b0100;

@@ -7,7 +7,7 @@ mod properties;
 
 pub use batch::{Batch, Marks};
 pub use delivery::Bulk;
-pub(crate) use delivery::{Delivery, Entry};
+pub(crate) use delivery::{Delivery, Entry, TOO_LARGE};
 #[cfg(feature = "amqp")]
 pub(crate) use lazy::LazyProperties;
 pub use properties::{HeaderValue, Headers, Properties};

@@ -9,6 +9,7 @@ mod bucket;
 mod credit;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod retries;
 mod run;
 mod signal;
 mod window;
@@ -20,11 +21,12 @@ pub(crate) use window::Frame;
 mod tests;
 
 use crate::handler::BoundHandler;
-use crate::message::{Bulk, Delivery};
+use crate::message::{Bulk, Delivery, TOO_LARGE};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use bucket::Bucket;
 use credit::Credit;
+use retries::{LONGEST, News, Retries};
 use run::{Conclusion, Polled, Shared};
 use std::collections::HashMap;
 use std::pin::pin;
@@ -104,6 +106,7 @@ struct State {
     bucket: Bucket,
     lanes: Vec<Lane>,
     credit: Credit,
+    retries: Retries,
     runs: JoinSet<Conclusion>,
     running: HashMap<Id, Bulk>,
     /// Read once a pass, and after each run in place.
@@ -142,6 +145,7 @@ impl Worker {
             span: Span::current(),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             credit: Credit::default(),
+            retries: Retries::default(),
             runs: JoinSet::new(),
             running: HashMap::new(),
             now,
@@ -223,7 +227,8 @@ impl State {
             return false;
         };
         open.window.delivered(delivery.tag);
-        let Some(cause) = delivery.malformed else { return true };
+        let too_large = (delivery.body.len() > self.shared.policy.max_body).then_some(TOO_LARGE);
+        let Some(cause) = delivery.malformed.or(too_large) else { return true };
         open.window.conclude(delivery.tag, Action::Reject);
         tracing::warn!(
             route = &*self.shared.route,
@@ -232,7 +237,7 @@ impl State {
             routing_key = &*delivery.routing_key,
             length = delivery.body.len(),
             cause,
-            "a message cannot be read and is rejected"
+            "a message is rejected unread"
         );
         false
     }
@@ -248,7 +253,8 @@ impl State {
 
     /// Whether one more bulk may run.
     fn has_room(&self) -> bool {
-        !self.draining && self.runs.len() < self.shared.policy.concurrency
+        let running = self.runs.len();
+        !self.draining && running < self.shared.policy.concurrency && self.retries.may_start(running, self.now)
     }
 
     /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task. Gives
@@ -291,6 +297,15 @@ impl State {
     }
 
     fn conclude(&mut self, bulk: &Bulk, conclusion: &Conclusion) {
+        let all_back = matches!(conclusion, Conclusion::All(Action::Requeue));
+        match self.retries.ended(all_back, self.now) {
+            Some(News::Slowed) => tracing::warn!(
+                route = &*self.shared.route,
+                "every message of the route goes back to its queue; they are tried again one bulk at a time, after pauses of up to {LONGEST:?}"
+            ),
+            Some(News::Recovered) => tracing::info!(route = &*self.shared.route, "the route goes on"),
+            None => {}
+        }
         for (place, entry) in bulk.entries().iter().enumerate() {
             let action = conclusion.action(place).unwrap_or(self.shared.policy.on_exception);
             let delivery = &entry.delivery;
@@ -324,7 +339,8 @@ impl State {
 
     fn wake_at(&self, settle_at: Option<Instant>) -> Option<Instant> {
         let flush_at = self.bucket.due().filter(|_| self.has_room());
-        [flush_at, settle_at].into_iter().flatten().min()
+        let retry_at = self.retries.until().filter(|until| *until > self.now && !self.bucket.is_empty());
+        [flush_at, settle_at, retry_at].into_iter().flatten().min()
     }
 
     /// From now on no bulk starts but the partial one, and that only if its turn is now.

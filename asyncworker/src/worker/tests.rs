@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 mod in_place;
+mod retries;
 
 const LIMIT: Duration = Duration::from_secs(3600);
 
@@ -48,6 +49,7 @@ fn policy() -> Policy {
         concurrency: usize::MAX,
         timeout: None,
         prefetch: 256,
+        max_body: usize::MAX,
     }
 }
 

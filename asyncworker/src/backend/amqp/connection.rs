@@ -30,8 +30,8 @@ use tracing::Instrument;
 const REPLY_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a broker may take to close a channel or a connection that nobody needs any more.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-/// How often a connection is asked whether it is still there, besides telling so by itself.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long lapin may take to say why it has let go of its socket.
+const CAUSE_DEADLINE: Duration = Duration::from_millis(500);
 /// lapin keeps two buffers of 32 frames: with 128 KiB frames, RabbitMQ's own default, these are 8 MiB,
 /// and its unlimited default is no larger. Body frames are split at this size.
 const FRAME_MAX: u32 = 131_072;
@@ -310,6 +310,7 @@ impl Supervisor {
     async fn epoch(&self, live: Arc<Live>) -> BoxError {
         let mut events = Box::pin(live.connection.events_listener());
         self.live.send_replace(Some(Arc::clone(&live)));
+        let mut gone = false;
         let cause = loop {
             tokio::select! {
                 event = events.next() => match event {
@@ -323,11 +324,8 @@ impl Supervisor {
                     None => break "lapin gave up the connection".into(),
                 },
                 () = live.over.cancelled() => break "a channel found the connection gone".into(),
-                () = tokio::time::sleep(CHECK_INTERVAL) => {
-                    if !live.connection.status().connected() {
-                        break "the connection is not there any more".into();
-                    }
-                }
+                () = live.wire.gone(), if !gone => gone = true,
+                () = tokio::time::sleep(CAUSE_DEADLINE), if gone => break "the connection is not there any more".into(),
             }
         };
         live.over.cancel();

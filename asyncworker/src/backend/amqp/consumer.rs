@@ -110,8 +110,14 @@ impl Consumer {
         let channel = live.channel().await?;
         // Deliveries go from the socket to the engine. The first may be there before the broker's answer
         // has come to lapin, so both ends of their way are ready before it is asked.
-        let Subscription { lane, queue, inbox, .. } = &self.subscription;
-        let outlet = Outlet::Deliveries { lane: *lane, epoch, queue: Arc::clone(queue), inbox: inbox.clone() };
+        let Subscription { lane, queue, max_body, inbox, .. } = &self.subscription;
+        let outlet = Outlet::Deliveries {
+            lane: *lane,
+            epoch,
+            queue: Arc::clone(queue),
+            max_body: *max_body,
+            inbox: inbox.clone(),
+        };
         let settler = Arc::new(live.wire.register(channel.id(), outlet));
         self.subscription.tell(Signal::Opened { lane: *lane, epoch, settler });
         let consumer = self.consume(live, &channel).await;

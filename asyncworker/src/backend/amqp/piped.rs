@@ -62,11 +62,11 @@ impl Backend for Piped {
 
 /// As the consumer of a real connection does it: the outlet is there before the first delivery is read.
 async fn consume(socket: Option<DuplexStream>, subscription: Subscription) {
-    let Subscription { lane, queue, inbox, cancel, close, .. } = subscription.clone();
+    let Subscription { lane, queue, max_body, inbox, cancel, close, .. } = subscription.clone();
     let Some(socket) = socket else { return };
     let (read, write) = split(socket);
     let wire = Wire::new(FRAME_MAX);
-    let settler = Arc::new(wire.register(1, Outlet::Deliveries { lane, epoch: 1, queue, inbox }));
+    let settler = Arc::new(wire.register(1, Outlet::Deliveries { lane, epoch: 1, queue, max_body, inbox }));
     subscription.tell(Signal::Opened { lane, epoch: 1, settler });
     let _stream = Stream::new(read, write, wire);
     cancel.cancelled().await;

@@ -4,7 +4,7 @@ use super::frame::{self, Frame};
 use super::octets::{Assembly, Blocks};
 use super::properties::{Input, check, decode};
 use super::walk::{Names, To, Verdict};
-use crate::message::{Delivery, LazyProperties};
+use crate::message::{Delivery, LazyProperties, TOO_LARGE};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -19,6 +19,8 @@ pub(super) enum Incoming {
     Header(Delivery, u64),
     /// A part of the body came.
     Part(Delivery, Assembly),
+    /// The content header came, and its body is too large to be kept: so many octets of it are missing.
+    Skipped(Delivery, u64),
     /// It is all there.
     Whole(Delivery),
 }
@@ -34,16 +36,23 @@ impl Incoming {
     }
 
     /// Takes the content header of a delivery; one without is lapin's (`basic.get-ok`).
-    pub(super) fn header(&mut self, payload: &[u8], blocks: &mut Blocks) -> Verdict {
+    pub(super) fn header(&mut self, payload: &[u8], max_body: usize, blocks: &mut Blocks) -> Verdict {
         match std::mem::take(self) {
             Self::Nothing => Verdict::Passed,
             Self::Method(mut delivery) => {
                 let Some((length, list)) = header(payload) else { return Verdict::Broken };
                 set_properties(&mut delivery, list, blocks);
-                *self = if length == 0 { Self::Whole(delivery) } else { Self::Header(delivery, length) };
+                *self = if length == 0 {
+                    Self::Whole(delivery)
+                } else if length > max_body as u64 {
+                    delivery.malformed.get_or_insert(TOO_LARGE);
+                    Self::Skipped(delivery, length)
+                } else {
+                    Self::Header(delivery, length)
+                };
                 Verdict::Taken
             }
-            Self::Header(..) | Self::Part(..) | Self::Whole(..) => Verdict::Broken,
+            Self::Header(..) | Self::Part(..) | Self::Skipped(..) | Self::Whole(..) => Verdict::Broken,
         }
     }
 
@@ -57,6 +66,11 @@ impl Incoming {
             }
             Self::Header(delivery, length) => (delivery, Assembly::new(length)),
             Self::Part(delivery, assembly) => (delivery, assembly),
+            Self::Skipped(delivery, length) => {
+                let Some(missing) = length.checked_sub(part.len() as u64) else { return Verdict::Broken };
+                *self = if missing == 0 { Self::Whole(delivery) } else { Self::Skipped(delivery, missing) };
+                return Verdict::Taken;
+            }
             Self::Method(..) | Self::Whole(..) => return Verdict::Broken,
         };
         if !assembly.append(part) {

@@ -94,6 +94,7 @@ use stream::{Read, Write};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// The smallest `frame_max` of AMQP 0-9-1: frames up to here come before anything is agreed on.
 const FRAME_MIN_SIZE: usize = 4096;
@@ -106,12 +107,24 @@ pub(super) enum Outlet {
         lane: usize,
         epoch: u64,
         queue: Arc<str>,
+        /// A larger body is not kept.
+        max_body: usize,
         /// Unbounded in type and bounded in fact: by the channel's prefetch.
         inbox: mpsc::UnboundedSender<Signal>,
     },
     /// What the broker says of publishes, of a channel in confirm mode; as many as were ready. Bounded in
     /// fact by how many are under way.
     Confirms(mpsc::UnboundedSender<Vec<Confirm>>),
+}
+
+impl Outlet {
+    /// How large a body may be to be kept. Of what was returned nobody looks at it.
+    fn max_body(&self) -> usize {
+        match self {
+            Self::Deliveries { max_body, .. } => *max_body,
+            Self::Confirms(_) => 0,
+        }
+    }
 }
 
 /// What passes on a connection past lapin.
@@ -121,6 +134,7 @@ pub(super) struct Wire {
     outgoing: Outgoing,
     /// Outlets that the reading task has not seen yet.
     new: Arc<Mutex<Vec<(u16, Outlet)>>>,
+    gone: CancellationToken,
 }
 
 impl Wire {
@@ -130,7 +144,7 @@ impl Wire {
             Ok(0) | Err(_) => usize::MAX,
             Ok(frame_max) => frame_max.max(FRAME_MIN_SIZE),
         };
-        Self { frame_max, outgoing: Outgoing::default(), new: Arc::default() }
+        Self { frame_max, outgoing: Outgoing::default(), new: Arc::default(), gone: CancellationToken::new() }
     }
 
     /// Takes deliveries or confirms of the channel out from now on, and gives what sends on it; both until it
@@ -138,6 +152,13 @@ impl Wire {
     pub(super) fn register(&self, channel: u16, outlet: Outlet) -> Sender {
         self.new.lock().unwrap_or_else(PoisonError::into_inner).push((channel, outlet));
         self.outgoing.sender(channel)
+    }
+
+    /// Waits until lapin has let go of the socket, as it does when the connection ends, however it ends.
+    ///
+    /// Cancel safe.
+    pub(super) async fn gone(&self) {
+        self.gone.cancelled().await;
     }
 
     fn take_new(&self) -> Vec<(u16, Outlet)> {

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::task::AbortHandle;
+use tokio_util::sync::DropGuard;
 
 /// lapin believes a connection lost that gave it nothing for twice the heartbeat, which is a second at
 /// least. Deliveries give it nothing: so while they come it is given a heartbeat of ours this often.
@@ -35,11 +36,14 @@ pub(in super::super) struct Stream {
     incoming: pipe::Reader,
     outgoing: Outgoing,
     tasks: [AbortHandle; 2],
+    /// Says that it is gone.
+    _gone: DropGuard,
 }
 
 impl Stream {
     /// Begins to read and write the socket, in tasks of the connection's own.
     pub(in super::super) fn new(incoming: Read, outgoing: Write, wire: Wire) -> Self {
+        let gone = wire.gone.clone().drop_guard();
         let agreed = wire.outgoing.open(outgoing);
         let outgoing = wire.outgoing.clone();
         let writing = tokio::spawn(outgoing.clone().keep_writing());
@@ -50,7 +54,7 @@ impl Stream {
             let end = read(incoming, &wire, &writer, &turn).await;
             writer.end(end.err());
         });
-        Self { incoming: reader, outgoing, tasks: [reading.abort_handle(), writing.abort_handle()] }
+        Self { incoming: reader, outgoing, tasks: [reading.abort_handle(), writing.abort_handle()], _gone: gone }
     }
 }
 

@@ -186,7 +186,7 @@ impl Channel {
     /// Takes a delivery that is all there, in three frames and with a small body, as most are: it is made once
     /// and in its place. Gives how many octets that was. Everything else is taken frame by frame.
     fn take_at_once(&mut self, method: &Frame, octets: &[u8], frame_max: usize, blocks: &mut Blocks) -> Option<usize> {
-        let &Outlet::Deliveries { lane, epoch, ref queue, .. } = &self.outlet else { return None };
+        let &Outlet::Deliveries { lane, epoch, ref queue, max_body, .. } = &self.outlet else { return None };
         if method.kind != frame::METHOD || !self.incoming.is_nothing() {
             return None;
         }
@@ -197,7 +197,7 @@ impl Channel {
         let (length, list) = content::header(header.payload(at_header))?;
         // An empty body has no frame.
         let is_all = length == body.size as u64 && length > 0;
-        if !is_all || is_sliced(body.size) || frame::method(payload) != Some(frame::DELIVER) {
+        if !is_all || body.size > max_body || is_sliced(body.size) || frame::method(payload) != Some(frame::DELIVER) {
             return None;
         }
         let mut delivery = deliver(payload, To { lane, epoch, queue }, &mut self.names)?;
@@ -210,7 +210,7 @@ impl Channel {
     fn take(&mut self, frame: &Frame, payload: &[u8], blocks: &mut Blocks) -> Verdict {
         let verdict = match frame.kind {
             frame::METHOD => self.method(payload),
-            frame::CONTENT_HEADER => self.incoming.header(payload, blocks),
+            frame::CONTENT_HEADER => self.incoming.header(payload, self.outlet.max_body(), blocks),
             frame::BODY => self.incoming.body(payload, blocks),
             _ => Verdict::Passed,
         };

@@ -30,6 +30,7 @@ fn subscription(queue: &str, prefetch: u16) -> (Subscription, mpsc::UnboundedRec
         vhost: "/".into(),
         queue: queue.into(),
         prefetch,
+        max_body: usize::MAX,
         inbox: outbox,
         cancel: CancellationToken::new(),
         close: CancellationToken::new(),

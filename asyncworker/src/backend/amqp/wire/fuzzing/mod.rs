@@ -42,7 +42,8 @@ pub fn reader(octets: &[u8]) {
         if let Some(channel) = channel {
             let (inbox, deliveries) = mpsc::unbounded_channel();
             let epoch = inboxes.len() as u64;
-            let outlet = Outlet::Deliveries { lane: channel.into(), epoch, queue: "queue".into(), inbox };
+            let outlet =
+                Outlet::Deliveries { lane: channel.into(), epoch, queue: "queue".into(), max_body: usize::MAX, inbox };
             walker.register(channel, outlet);
             model.register(channel);
             inboxes.push(deliveries);

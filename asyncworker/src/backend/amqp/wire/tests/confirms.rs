@@ -39,7 +39,7 @@ fn walked(frames: &[AMQPFrame], piece: usize) -> (Vec<String>, Vec<u8>) {
             Confirm::Returned(returned) => {
                 let message = &returned.message;
                 let id = message.properties.get().and_then(|properties| properties.message_id.clone());
-                format!("{} {} {} {id:?} {}", returned.reply, message.exchange, message.routing_key, message.body.len())
+                format!("{} {} {} {id:?}", returned.reply, message.exchange, message.routing_key)
             }
             Confirm::Closed { code, reason } => format!("closed {code}: {reason}"),
         }));
@@ -68,10 +68,10 @@ fn acks_nacks_and_returned_messages_come_in_their_order() {
         let came_back = "312 NO_ROUTE events nobody";
         let expected = [
             "1 false false",
-            &format!("{came_back} Some(\"m\") 10000"),
+            &format!("{came_back} Some(\"m\")"),
             "3 true false",
             "4 true true",
-            &format!("{came_back} None 0"),
+            &format!("{came_back} None"),
         ];
         assert_eq!(taken, expected, "in pieces of {piece}");
         assert!(passed.is_empty());

@@ -103,7 +103,17 @@ impl Bench {
 
 fn outlet(channel: u16) -> (Outlet, mpsc::UnboundedReceiver<Signal>) {
     let (inbox, deliveries) = mpsc::unbounded_channel();
-    (Outlet::Deliveries { lane: channel.into(), epoch: 7, queue: format!("queue {channel}").into(), inbox }, deliveries)
+    let max_body = usize::MAX;
+    (
+        Outlet::Deliveries {
+            lane: channel.into(),
+            epoch: 7,
+            queue: format!("queue {channel}").into(),
+            max_body,
+            inbox,
+        },
+        deliveries,
+    )
 }
 
 fn taken(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
