@@ -158,7 +158,7 @@ async fn a_message_that_cannot_be_read_is_dead_lettered_and_its_neighbours_are_h
     until("its neighbours are seen", LIMIT, || log.len() == 2).await;
     until_async("it is dead-lettered", LIMIT, || async { client.ready(&dead).await == 1 }).await;
     assert!(log.0.lock().unwrap().iter().all(|seen| seen.body != b"deep"));
-    assert_eq!(events.lines(&["a message cannot be read", &queue]).len(), 1);
+    assert_eq!(events.lines(&["a message is rejected unread", &queue]).len(), 1);
     assert_eq!(events.lines(&["the connection was lost"]), Vec::<String>::new());
     app.shutdown().await.unwrap();
     client.delete(&queue).await;
