@@ -80,7 +80,7 @@ pub(crate) struct Subscription {
     pub(crate) vhost: Arc<str>,
     pub(crate) queue: Arc<str>,
     pub(crate) prefetch: u16,
-    /// Larger bodies need not be kept: the engine rejects them.
+    /// A delivery with a larger body is malformed: the engine rejects it, and its body need not be kept.
     pub(crate) max_body: usize,
     /// Where what happens is told.
     pub(crate) inbox: mpsc::UnboundedSender<Signal>,

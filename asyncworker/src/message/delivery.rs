@@ -27,6 +27,7 @@ pub(crate) struct Delivery {
 }
 
 /// Of a delivery whose body is over the route's limit.
+#[cfg(any(feature = "amqp", feature = "memory"))]
 pub(crate) const TOO_LARGE: &str = "its body is larger than max_body_size of the route";
 
 const MARKED: [Action; 3] = [Action::Ack, Action::Reject, Action::Requeue];

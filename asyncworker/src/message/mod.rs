@@ -7,7 +7,9 @@ mod properties;
 
 pub use batch::{Batch, Marks};
 pub use delivery::Bulk;
-pub(crate) use delivery::{Delivery, Entry, TOO_LARGE};
+#[cfg(any(feature = "amqp", feature = "memory"))]
+pub(crate) use delivery::TOO_LARGE;
+pub(crate) use delivery::{Delivery, Entry};
 #[cfg(feature = "amqp")]
 pub(crate) use lazy::LazyProperties;
 pub use properties::{HeaderValue, Headers, Properties};

@@ -21,7 +21,7 @@ pub(crate) use window::Frame;
 mod tests;
 
 use crate::handler::BoundHandler;
-use crate::message::{Bulk, Delivery, TOO_LARGE};
+use crate::message::{Bulk, Delivery};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use bucket::Bucket;
@@ -227,8 +227,7 @@ impl State {
             return false;
         };
         open.window.delivered(delivery.tag);
-        let too_large = (delivery.body.len() > self.shared.policy.max_body).then_some(TOO_LARGE);
-        let Some(cause) = delivery.malformed.or(too_large) else { return true };
+        let Some(cause) = delivery.malformed else { return true };
         open.window.conclude(delivery.tag, Action::Reject);
         tracing::warn!(
             route = &*self.shared.route,

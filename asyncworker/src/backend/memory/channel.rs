@@ -5,7 +5,7 @@ use super::dead_letter::Reason;
 use super::message::Stored;
 use super::queue::{Queue, QueueId};
 use crate::backend::Subscription;
-use crate::message::Delivery;
+use crate::message::{Delivery, TOO_LARGE};
 use crate::route::Action;
 use crate::worker::Frame;
 use std::collections::{BTreeMap, VecDeque};
@@ -338,6 +338,6 @@ fn deliver(subscription: &Subscription, epoch: u64, tag: u64, stored: &Stored, q
         redelivered: stored.redelivered,
         properties: properties.into(),
         body: content.body.clone(),
-        malformed: None,
+        malformed: (content.body.len() > subscription.max_body).then_some(TOO_LARGE),
     }
 }
