@@ -194,13 +194,7 @@ impl Broker {
     pub async fn unsettled(&self, queue: &str) -> usize {
         match &self.0.kind {
             Kind::Memory(memory) => memory.unsettled(queue),
-            Kind::Rabbit { .. } => {
-                let listed =
-                    crate::ctl(&["list_queues", "-q", "--no-table-headers", "name", "messages_unacknowledged"]).await;
-                let line = listed.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
-                line.and_then(|number| number.trim().parse().ok())
-                    .unwrap_or_else(|| panic!("{queue} is not among\n{listed}"))
-            }
+            Kind::Rabbit { .. } => crate::unsettled(queue).await,
         }
     }
 

@@ -79,3 +79,13 @@ pub async fn close_connections_of(app: &str) -> usize {
     }
     pids.len()
 }
+
+/// Messages of a queue that were delivered and are not settled, as the broker has it.
+///
+/// # Panics
+/// There is no such queue.
+pub async fn unsettled(queue: &str) -> usize {
+    let listed = ctl(&["list_queues", "-q", "--no-table-headers", "name", "messages_unacknowledged"]).await;
+    let line = listed.lines().find_map(|line| line.strip_prefix(queue)?.strip_prefix('\t'));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_else(|| panic!("{queue} is not among\n{listed}"))
+}

@@ -16,7 +16,7 @@ mod wait;
 
 pub use broker::{Broker, Death, Envelope, Taken};
 pub use client::Client;
-pub use control::{amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, url_to};
+pub use control::{amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, unsettled, url_to};
 pub use events::Events;
 pub use process::Worker;
 pub use relay::Relay;

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::time::{Duration, Instant};
-use tests::{Client, LIMIT, Relay, Worker, amqp_url, unique, until, until_async};
+use tests::{Client, LIMIT, Relay, Worker, amqp_url, unique, unsettled, until, until_async};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_worker");
 
@@ -128,6 +128,8 @@ async fn sigterm_while_reconnecting_ends_in_order() {
     let bench = Bench::with("drain.reconnect", 500).await;
     let mut worker = Worker::start(WORKER, ["quick", &relay.url(), &bench.queue], &[]);
     worker.until_printed("handled 500").await;
+    // It is printed before the handler has ended; what is cut off before it is settled comes again.
+    until_async("all is settled", LIMIT, || async { unsettled(&bench.queue).await == 0 }).await;
     relay.refuse(true);
     let before = relay.accepted();
     relay.cut();
