@@ -104,8 +104,6 @@ struct Flight {
 
 /// Why nothing more is published on a channel.
 enum End {
-    /// Nobody publishes any more.
-    Closed,
     /// The broker closed the channel, over what was sent or not.
     Refused {
         code: u16,
@@ -130,10 +128,8 @@ impl Publisher {
                     let end = self.publish_on(&live, &mut flight).await;
                     self.attempts.worked_for(start.elapsed());
                     close_channel(&channel).await;
-                    match end {
-                        End::Closed => return,
-                        end => self.give_up(end, flight),
-                    }
+                    let Some(end) = end else { return };
+                    self.give_up(end, flight)
                 }
                 Err(cause) => Some(cause),
             };
@@ -159,39 +155,40 @@ impl Publisher {
         Ok((channel, Flight { sender, confirms, frame_max, sent: BTreeMap::new(), last: 0 }))
     }
 
-    /// Publishes until the channel or the connection is gone.
-    async fn publish_on(&mut self, live: &Live, flight: &mut Flight) -> End {
+    /// Publishes until the channel or the connection is gone, or (nothing) nobody publishes any more.
+    async fn publish_on(&mut self, live: &Live, flight: &mut Flight) -> Option<End> {
         loop {
-            while let Ok(job) = self.queue.try_recv() {
+            // No more than one window ahead: the others wait at the queue, where their deadlines take them away.
+            while self.waiting.len() < WINDOW
+                && let Ok(job) = self.queue.try_recv()
+            {
                 self.waiting.push_back(job);
             }
-            self.send(flight);
+            let wants_room = self.send(flight);
             self.one_by_one &= !(self.waiting.is_empty() && flight.sent.is_empty());
-            let is_full = !self.waiting.is_empty() && self.may_send(flight);
             tokio::select! {
                 confirms = flight.confirms.recv() => {
                     let Some(confirms) = confirms else {
                         // The reader has ended, so the connection has.
                         live.over.cancel();
-                        return End::Lost;
+                        return Some(End::Lost);
                     };
                     for confirm in confirms {
                         match confirm {
                             Confirm::Settled { tag, multiple, nack } => flight.settle(tag, multiple, nack),
                             Confirm::Returned(returned) => flight.returned(&returned),
-                            Confirm::Closed { code, reason } => return End::Refused { code, reason },
+                            Confirm::Closed { code, reason } => return Some(End::Refused { code, reason }),
                         }
                     }
                 }
                 job = self.queue.recv(), if self.waiting.is_empty() => {
-                    let Some(job) = job else { return End::Closed };
-                    self.waiting.push_back(job);
+                    self.waiting.push_back(job?);
                     // Confirms wake many that publish again. All of them have their turn first, so that
                     // their messages share a write.
                     tokio::task::yield_now().await;
                 }
-                () = flight.sender.room(), if is_full => {}
-                () = live.over.cancelled() => return End::Lost,
+                () = flight.sender.room(), if wants_room => {}
+                () = live.over.cancelled() => return Some(End::Lost),
             }
         }
     }
@@ -200,9 +197,12 @@ impl Publisher {
         flight.sent.len() < if self.one_by_one { 1 } else { WINDOW }
     }
 
-    /// Sends what may be sent now.
-    fn send(&mut self, flight: &mut Flight) {
-        while !self.waiting.is_empty() && self.may_send(flight) && !flight.sender.is_full() {
+    /// Sends what may be sent now. Gives whether more is to be sent as soon as there is room.
+    fn send(&mut self, flight: &mut Flight) -> bool {
+        while !self.waiting.is_empty() && self.may_send(flight) {
+            if flight.sender.is_full() {
+                return true;
+            }
             let sender = flight.sender.clone();
             let sent = sender.send(|out| {
                 let turn = out.len() + TURN;
@@ -214,10 +214,11 @@ impl Publisher {
                 }
             });
             if sent.is_none() {
-                // The channel has closed; why will be told.
-                return;
+                // The channel has closed; why will be told, and room is of no use.
+                return false;
             }
         }
+        false
     }
 
     fn append(&mut self, mut job: Job, flight: &mut Flight, out: &mut Vec<u8>) {
@@ -245,7 +246,7 @@ impl Publisher {
     fn give_up(&mut self, end: End, flight: Flight) -> Option<BoxError> {
         let (at_fault, reason) = match end {
             End::Refused { code, reason } => (wire::is_soft(code), reason),
-            End::Lost | End::Closed => (false, "the connection was lost".to_owned()),
+            End::Lost => (false, "the connection was lost".to_owned()),
         };
         if at_fault && flight.sent.len() == 1 {
             for Sent { job, .. } in flight.sent.into_values() {
