@@ -34,7 +34,7 @@ const TOLD: usize = 12;
 const BACKTRACE: &str = "stack backtrace:";
 
 /// libFuzzer is written in C++.
-const COMPILER: Package = Package { apt: "g++", dnf: "gcc-c++", apk: "g++", pacman: "gcc", brew: "gcc", service: None };
+const COMPILER: Package = Package { dnf: "gcc-c++", pacman: "gcc", brew: "gcc", ..Package::called("g++") };
 
 #[derive(Debug, PartialEq, Eq)]
 struct Options<'a> {

@@ -17,6 +17,13 @@ pub(crate) struct Package {
     pub(crate) service: Option<&'static str>,
 }
 
+impl Package {
+    /// One that is called so everywhere.
+    pub(crate) const fn called(name: &'static str) -> Self {
+        Self { apt: name, dnf: name, apk: name, pacman: name, brew: name, service: None }
+    }
+}
+
 /// A package manager: its program, the arguments that refresh its list of packages, and those that install.
 struct Manager {
     program: &'static str,
@@ -28,47 +35,28 @@ struct Manager {
     as_root: bool,
 }
 
+/// What most of them have in common.
+const USUAL: Manager = Manager {
+    program: "",
+    refresh: &[],
+    install: &["install", "-y"],
+    name: |package| package.apt,
+    starts_services: false,
+    as_root: true,
+};
+
 const MANAGERS: &[Manager] = &[
     Manager {
         program: "apt-get",
         refresh: &["update"],
         install: &["install", "-y", "--no-install-recommends"],
-        name: |package| package.apt,
         starts_services: true,
-        as_root: true,
+        ..USUAL
     },
-    Manager {
-        program: "dnf",
-        refresh: &[],
-        install: &["install", "-y"],
-        name: |package| package.dnf,
-        starts_services: false,
-        as_root: true,
-    },
-    Manager {
-        program: "apk",
-        refresh: &[],
-        install: &["add", "--no-cache"],
-        name: |package| package.apk,
-        starts_services: false,
-        as_root: true,
-    },
-    Manager {
-        program: "pacman",
-        refresh: &[],
-        install: &["-Sy", "--noconfirm"],
-        name: |package| package.pacman,
-        starts_services: false,
-        as_root: true,
-    },
-    Manager {
-        program: "brew",
-        refresh: &[],
-        install: &["install"],
-        name: |package| package.brew,
-        starts_services: false,
-        as_root: false,
-    },
+    Manager { program: "dnf", name: |package| package.dnf, ..USUAL },
+    Manager { program: "apk", install: &["add", "--no-cache"], name: |package| package.apk, ..USUAL },
+    Manager { program: "pacman", install: &["-Sy", "--noconfirm"], name: |package| package.pacman, ..USUAL },
+    Manager { program: "brew", install: &["install"], name: |package| package.brew, as_root: false, ..USUAL },
 ];
 
 /// How this user becomes root.
@@ -138,14 +126,7 @@ fn commands(manager: &Manager, package: &Package, root: Root) -> Option<Vec<Vec<
 mod tests {
     use super::*;
 
-    const BROKER: Package = Package {
-        apt: "rabbitmq-server",
-        dnf: "rabbitmq-server",
-        apk: "rabbitmq-server",
-        pacman: "rabbitmq",
-        brew: "rabbitmq",
-        service: Some("rabbitmq-server"),
-    };
+    const BROKER: Package = Package::called("rabbitmq-server");
 
     fn manager(program: &str) -> Option<&'static Manager> {
         MANAGERS.iter().find(|manager| manager.program == program)

@@ -8,12 +8,10 @@ use crate::packages::{self, Package};
 use crate::workspace::on_path;
 
 const RABBITMQ: Package = Package {
-    apt: "rabbitmq-server",
-    dnf: "rabbitmq-server",
-    apk: "rabbitmq-server",
     pacman: "rabbitmq",
     brew: "rabbitmq",
     service: Some("rabbitmq-server"),
+    ..Package::called("rabbitmq-server")
 };
 
 /// The folder with the package's own `rabbitmq-server` and `rabbitmqctl`.

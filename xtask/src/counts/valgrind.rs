@@ -7,8 +7,7 @@ use crate::failure::{Failure, Result};
 use crate::packages::{self, Package};
 use crate::workspace::on_path;
 
-const VALGRIND: Package =
-    Package { apt: "valgrind", dnf: "valgrind", apk: "valgrind", pacman: "valgrind", brew: "valgrind", service: None };
+const VALGRIND: Package = Package::called("valgrind");
 /// What the global allocator of Rust programs calls.
 const ALLOCATING: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
 
