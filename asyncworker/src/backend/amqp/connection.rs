@@ -34,7 +34,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 const CAUSE_DEADLINE: Duration = Duration::from_millis(500);
 /// lapin keeps two buffers of 32 frames: with 128 KiB frames, RabbitMQ's own default, these are 8 MiB,
 /// and its unlimited default is no larger. Body frames are split at this size.
-const FRAME_MAX: u32 = 131_072;
+pub(super) const FRAME_MAX: u32 = 131_072;
 
 /// What a connection is for. RabbitMQ stops reading from a connection that publishes when memory or disk
 /// run short, and acks must still flow then: so consuming has a connection of its own.

@@ -1,6 +1,7 @@
 //! A connection whose socket is given: the wire and the engine as they are, without lapin and without a
 //! network, for `cargo xtask counts`. Not part of the public API.
 
+use super::connection::FRAME_MAX;
 use super::wire::{Outlet, Stream, Wire, split};
 use crate::backend::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
@@ -12,8 +13,6 @@ use async_trait::async_trait;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::DuplexStream;
 use tokio::task::JoinHandle;
-
-const FRAME_MAX: u32 = 131_072;
 
 /// A connection of one route with one queue. Its deliveries come on channel 1 from the first octet on, without a
 /// handshake, and what settles them is written to the same pipe.

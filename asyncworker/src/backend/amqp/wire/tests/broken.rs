@@ -154,13 +154,7 @@ proptest! {
             *place.get_mut(&mut sent) = *octet;
         }
         let mut bench = Bench::new([1, 2]);
-        let mut cuts = cuts.iter().cycle();
-        let mut rest = &sent[..];
-        while !rest.is_empty() {
-            let (read, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
-            bench.read(read);
-            rest = later;
-        }
+        bench.read_cut(&sent, &cuts);
         let taken = [bench.taken(1), bench.taken(2)].concat();
         for (tag, _) in ends.iter().filter(|(_, end)| *end <= first) {
             let whole = taken.iter().find(|delivery| delivery.tag == *tag).unwrap();

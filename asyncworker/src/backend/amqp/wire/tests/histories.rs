@@ -176,13 +176,7 @@ proptest! {
         });
         let (sent, put, passed) = wire(runs.collect(), &picks);
         let mut bench = Bench::new(1..=TAKEN);
-        let mut cuts = cuts.iter().cycle();
-        let mut rest = &sent[..];
-        while !rest.is_empty() {
-            let (read, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
-            bench.read(read);
-            rest = later;
-        }
+        bench.read_cut(&sent, &cuts);
         prop_assert!(bench.input.is_empty());
         prop_assert!(bench.passed == passed, "what passed differs");
         for channel in 1..=TAKEN {

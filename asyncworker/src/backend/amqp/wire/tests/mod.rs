@@ -78,7 +78,12 @@ impl Bench {
     }
 
     fn register(&mut self, channel: u16) {
-        let (outlet, inbox) = outlet(channel);
+        self.register_limited(channel, usize::MAX);
+    }
+
+    /// With bodies up to this size.
+    fn register_limited(&mut self, channel: u16, max_body: usize) {
+        let (outlet, inbox) = limited_outlet(channel, max_body);
         self.walker.register(channel, outlet);
         self.inboxes.push((channel, inbox));
     }
@@ -88,6 +93,17 @@ impl Bench {
         self.input.extend_from_slice(octets);
         self.walker.walk(&mut self.input, &mut self.passed);
         self.walker.hand_over();
+    }
+
+    /// Reads that end after so many octets each, over and over.
+    fn read_cut(&mut self, octets: &[u8], cuts: &[usize]) {
+        let mut cuts = cuts.iter().cycle();
+        let mut rest = octets;
+        while !rest.is_empty() {
+            let (read, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+            self.read(read);
+            rest = later;
+        }
     }
 
     /// What was handed over on this channel since, in order.
@@ -102,8 +118,11 @@ impl Bench {
 }
 
 fn outlet(channel: u16) -> (Outlet, mpsc::UnboundedReceiver<Signal>) {
+    limited_outlet(channel, usize::MAX)
+}
+
+fn limited_outlet(channel: u16, max_body: usize) -> (Outlet, mpsc::UnboundedReceiver<Signal>) {
     let (inbox, deliveries) = mpsc::unbounded_channel();
-    let max_body = usize::MAX;
     (
         Outlet::Deliveries {
             lane: channel.into(),

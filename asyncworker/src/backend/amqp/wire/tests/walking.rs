@@ -132,10 +132,7 @@ fn a_connection_that_closes_in_mid_content_hands_over_no_part() {
 fn a_body_over_the_limit_is_not_kept_and_its_neighbours_are_whole() {
     for piece in [1, 7, 1 << 20] {
         let mut bench = Bench::new([]);
-        let (inbox, deliveries) = mpsc::unbounded_channel();
-        let outlet = Outlet::Deliveries { lane: 0, epoch: 7, queue: "queue".into(), max_body: 10, inbox };
-        bench.walker.register(1, outlet);
-        bench.inboxes.push((1, deliveries));
+        bench.register_limited(1, 10);
         let large = vec![0; 100_000];
         let frames = [
             delivery(1, 1, &[&[1; 10]]),
@@ -144,9 +141,7 @@ fn a_body_over_the_limit_is_not_kept_and_its_neighbours_are_whole() {
             delivery(1, 4, &[&[4; 5], &[4; 5]]),
             delivery(1, 5, &[]),
         ];
-        for piece in octets(frames.iter().flatten()).chunks(piece) {
-            bench.read(piece);
-        }
+        bench.read_cut(&octets(frames.iter().flatten()), &[piece]);
         let taken = bench.taken(1);
         let seen: Vec<_> = taken.iter().map(|taken| (taken.tag, taken.body.len(), taken.malformed.is_some())).collect();
         assert_eq!(seen, [(1, 10, false), (2, 0, true), (3, 0, true), (4, 10, false), (5, 0, false)]);
@@ -157,10 +152,7 @@ fn a_body_over_the_limit_is_not_kept_and_its_neighbours_are_whole() {
 #[test]
 fn a_body_that_is_not_kept_may_not_be_longer_than_its_header_says() {
     let mut bench = Bench::new([]);
-    let (inbox, deliveries) = mpsc::unbounded_channel();
-    let outlet = Outlet::Deliveries { lane: 0, epoch: 7, queue: "queue".into(), max_body: 10, inbox };
-    bench.walker.register(1, outlet);
-    bench.inboxes.push((1, deliveries));
+    bench.register_limited(1, 10);
     let frames = [deliver(1, 1, "", "a"), header(1, 20, BasicProperties::default()), AMQPFrame::Body(1, vec![0; 21])];
     bench.read(&octets(&frames));
     assert!(bench.tags(1).is_empty());
