@@ -18,7 +18,7 @@ pub mod telemetry;
 mod topology;
 mod worker;
 
-pub use app::{App, Context, Running};
+pub use app::{App, Context, Mount, Running};
 pub use async_trait::async_trait;
 pub use backend::Connection;
 #[cfg(feature = "amqp")]
@@ -59,38 +59,38 @@ pub mod prelude {
 pub mod __private {
     pub use inventory;
 
-    /// A function that has a route attribute.
-    pub trait Routed {
-        /// Its routes.
-        fn routes() -> Vec<crate::Route>;
+    /// A function that has an attribute of ours.
+    pub trait Mounted {
+        /// What its attributes make, in their order.
+        fn mounts() -> Vec<crate::Mount>;
     }
 
-    /// The routes of one attributed function.
+    /// What the attributes of one function make.
     #[derive(Debug)]
     pub struct Discovered {
-        pub(crate) routes: fn() -> Vec<crate::Route>,
+        pub(crate) mounts: fn() -> Vec<crate::Mount>,
     }
 
     impl Discovered {
         /// Found at link time.
         #[must_use]
-        pub const fn new(routes: fn() -> Vec<crate::Route>) -> Self {
-            Self { routes }
+        pub const fn new(mounts: fn() -> Vec<crate::Mount>) -> Self {
+            Self { mounts }
         }
     }
 
     inventory::collect!(Discovered);
 }
 
-/// The routes of functions that have a route attribute: `routes![index, billing::receipt]`.
+/// What the attributes of these functions make, for `App::mount`: `routes![index, billing::receipt]`.
 #[cfg(feature = "macros")]
 #[macro_export]
 macro_rules! routes {
     ($($handler:path),* $(,)?) => {{
         #[allow(unused_mut)]
-        let mut routes: ::std::vec::Vec<$crate::Route> = ::std::vec::Vec::new();
-        $(routes.extend(<$handler as $crate::__private::Routed>::routes());)*
-        routes
+        let mut mounts: ::std::vec::Vec<$crate::Mount> = ::std::vec::Vec::new();
+        $(mounts.extend(<$handler as $crate::__private::Mounted>::mounts());)*
+        mounts
     }};
 }
 

@@ -35,16 +35,16 @@ pub(crate) fn expand(attr: TokenStream, item: TokenStream) -> TokenStream {
         Some(errors) => {
             // With its name known and no routes, `routes![..]` has nothing of its own to complain about.
             let handler = handler.after_errors();
-            let routed = routed(&handler, &quote!(::std::vec::Vec::new()));
-            quote!(#errors #[allow(dead_code)] #handler #routed)
+            let mounted = mounted(&handler, &quote!(::std::vec::Vec::new()));
+            quote!(#errors #[allow(dead_code)] #handler #mounted)
         }
         None => {
             let names = names(&handler.name().unraw().to_string(), &routes);
             let routes = routes.iter().zip(names).map(|(arguments, name)| build(arguments, name, &handler));
-            let routed = routed(&handler, &quote!(::std::vec![#(#routes),*]));
+            let mounted = mounted(&handler, &quote!(::std::vec![#(#routes),*]));
             let checks = type_checks(&handler);
             let discovery = discovery(&handler);
-            quote!(#handler #routed #checks #discovery)
+            quote!(#handler #mounted #checks #discovery)
         }
     }
 }
@@ -88,11 +88,11 @@ fn build(arguments: &Arguments, name: Option<String>, handler: &Handler) -> Toke
     let options = arguments.option_calls();
     let options = (!options.is_empty()).then(|| quote!(.options(::asyncworker::RouteOptions::new() #options)));
     let function = handler.name();
-    quote!(::asyncworker::Route::amqp(#queues) #name #of_route #options .handler(#function))
+    quote!(::asyncworker::Mount::from(::asyncworker::Route::amqp(#queues) #name #of_route #options .handler(#function)))
 }
 
-/// A type of the function's name, in the other of Rust's two namespaces: what `routes![..]` finds the routes by.
-fn routed(handler: &Handler, routes: &TokenStream) -> TokenStream {
+/// A type of the function's name, in the other of Rust's two namespaces: what `routes![..]` finds them by.
+fn mounted(handler: &Handler, mounts: &TokenStream) -> TokenStream {
     let Handler { visibility, .. } = handler;
     let name = handler.name();
     quote! {
@@ -101,9 +101,9 @@ fn routed(handler: &Handler, routes: &TokenStream) -> TokenStream {
         #visibility struct #name {}
 
         #[doc(hidden)]
-        impl ::asyncworker::__private::Routed for #name {
-            fn routes() -> ::std::vec::Vec<::asyncworker::Route> {
-                #routes
+        impl ::asyncworker::__private::Mounted for #name {
+            fn mounts() -> ::std::vec::Vec<::asyncworker::Mount> {
+                #mounts
             }
         }
     }
@@ -129,7 +129,7 @@ fn discovery(handler: &Handler) -> TokenStream {
     let name = handler.name();
     quote! {
         ::asyncworker::__private::inventory::submit! {
-            ::asyncworker::__private::Discovered::new(<#name as ::asyncworker::__private::Routed>::routes)
+            ::asyncworker::__private::Discovered::new(<#name as ::asyncworker::__private::Mounted>::mounts)
         }
     }
 }

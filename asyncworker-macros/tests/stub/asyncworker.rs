@@ -3,11 +3,11 @@
 
 extern crate self as asyncworker;
 
-pub use stub::{Action, Extract, IntoOutcome, Route, RouteOptions};
+pub use stub::{Action, Extract, IntoOutcome, Mount, Route, RouteOptions};
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::stub::{Discovered, Routed, inventory};
+    pub use crate::stub::{Discovered, Mounted, inventory};
 }
 
 #[allow(dead_code, unused_macros, unused_imports, missing_docs, missing_debug_implementations, unreachable_pub)]
@@ -28,6 +28,8 @@ mod stub {
         Reject,
         Requeue,
     }
+
+    pub type Mount = Route;
 
     #[derive(Debug, Default, PartialEq)]
     pub struct Route {
@@ -86,15 +88,15 @@ mod stub {
     setters!(bulk_size: usize, bulk_flush_interval: Duration, on_success: Action, on_exception: Action,
         on_decode_error: Action, concurrency: usize, timeout: Duration, prefetch: u16);
 
-    pub trait Routed {
-        fn routes() -> Vec<Route>;
+    pub trait Mounted {
+        fn mounts() -> Vec<Mount>;
     }
 
-    pub struct Discovered(pub fn() -> Vec<Route>);
+    pub struct Discovered(pub fn() -> Vec<Mount>);
 
     impl Discovered {
-        pub const fn new(routes: fn() -> Vec<Route>) -> Self {
-            Self(routes)
+        pub const fn new(mounts: fn() -> Vec<Mount>) -> Self {
+            Self(mounts)
         }
     }
 
@@ -112,7 +114,7 @@ mod stub {
 macro_rules! routes {
     ($($name:path),*) => {{
         let mut routes = Vec::new();
-        $(routes.extend(<$name as ::asyncworker::__private::Routed>::routes());)*
+        $(routes.extend(<$name as ::asyncworker::__private::Mounted>::mounts());)*
         routes
     }};
 }

@@ -2,10 +2,12 @@
 
 mod hooks;
 mod launch;
+mod mount;
 mod running;
 mod signals;
 
 pub use hooks::Context;
+pub use mount::Mount;
 pub use running::Running;
 
 use crate::backend::Connection;
@@ -16,6 +18,7 @@ use crate::settings::Settings;
 use crate::state::StateMap;
 use crate::topology::Declaration;
 use hooks::Hook;
+use mount::Kind;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,11 +102,11 @@ impl App {
     #[cfg(feature = "macros")]
     #[must_use]
     pub fn discover() -> Self {
-        let mut routes: Vec<_> =
-            inventory::iter::<crate::__private::Discovered>().flat_map(|found| (found.routes)()).collect();
+        let mut mounts: Vec<_> =
+            inventory::iter::<crate::__private::Discovered>().flat_map(|found| (found.mounts)()).collect();
         // The linker decides on the order of discovery; a start should not look different each build.
-        routes.sort_by_key(Route::label);
-        Self::new().mount(routes)
+        mounts.sort_by_key(Mount::label);
+        Self::new().mount(mounts)
     }
 
     /// The app's name, as connections and consumer tags show it. Default: the name of the program.
@@ -130,10 +133,14 @@ impl App {
         self
     }
 
-    /// Adds routes: `routes![a, b]`.
+    /// Adds what has an attribute, `routes![a, b]`, or any number of [`Route`]s.
     #[must_use]
-    pub fn mount(mut self, routes: impl IntoIterator<Item = Route>) -> Self {
-        self.routes.extend(routes);
+    pub fn mount(mut self, mounts: impl IntoIterator<Item: Into<Mount>>) -> Self {
+        for mount in mounts {
+            match mount.into().0 {
+                Kind::Route(route) => self.routes.push(route),
+            }
+        }
         self
     }
 

@@ -20,7 +20,7 @@ fn routes(attr: TokenStream, item: TokenStream) -> String {
 }
 
 fn single(builder: TokenStream) -> String {
-    quote!({ ::std::vec![#builder] }).to_string()
+    quote!({ ::std::vec![::asyncworker::Mount::from(#builder)] }).to_string()
 }
 
 fn index() -> TokenStream {
@@ -47,13 +47,15 @@ fn the_whole_expansion() {
         pub struct index {}
 
         #[doc(hidden)]
-        impl ::asyncworker::__private::Routed for index {
-            fn routes() -> ::std::vec::Vec<::asyncworker::Route> {
+        impl ::asyncworker::__private::Mounted for index {
+            fn mounts() -> ::std::vec::Vec<::asyncworker::Mount> {
                 ::std::vec![
-                    ::asyncworker::Route::amqp(["orders"])
-                        .name("index")
-                        .options(::asyncworker::RouteOptions::new().bulk_size(2))
-                        .handler(index)
+                    ::asyncworker::Mount::from(
+                        ::asyncworker::Route::amqp(["orders"])
+                            .name("index")
+                            .options(::asyncworker::RouteOptions::new().bulk_size(2))
+                            .handler(index)
+                    )
                 ]
             }
         }
@@ -72,7 +74,7 @@ fn the_whole_expansion() {
         };
 
         ::asyncworker::__private::inventory::submit! {
-            ::asyncworker::__private::Discovered::new(<index as ::asyncworker::__private::Routed>::routes)
+            ::asyncworker::__private::Discovered::new(<index as ::asyncworker::__private::Mounted>::mounts)
         }
     };
     assert_eq!(expanded.to_string(), expected.to_string());
@@ -170,14 +172,14 @@ fn each_stacked_attribute_makes_a_route_with_a_name_of_its_own() {
         #[route("orders", connection = "there")]
         async fn index() {}
     };
-    let builders = single(quote! {
-        ::asyncworker::Route::amqp(["orders"]).name("index(orders)").handler(index),
-        ::asyncworker::Route::amqp(["late", "later"]).name("index(late)").vhost("other").handler(index),
-        ::asyncworker::Route::amqp(QUEUE).name("index(#3)").handler(index),
-        ::asyncworker::Route::amqp(["mail"]).name("post").handler(index),
-        ::asyncworker::Route::amqp(["orders"]).name("index(#5)").connection("there").handler(index)
-    });
-    assert_eq!(routes(quote!("orders"), item.clone()), builders);
+    let mounts = quote! {
+        ::asyncworker::Mount::from(::asyncworker::Route::amqp(["orders"]).name("index(orders)").handler(index)),
+        ::asyncworker::Mount::from(::asyncworker::Route::amqp(["late", "later"]).name("index(late)").vhost("other").handler(index)),
+        ::asyncworker::Mount::from(::asyncworker::Route::amqp(QUEUE).name("index(#3)").handler(index)),
+        ::asyncworker::Mount::from(::asyncworker::Route::amqp(["mail"]).name("post").handler(index)),
+        ::asyncworker::Mount::from(::asyncworker::Route::amqp(["orders"]).name("index(#5)").connection("there").handler(index))
+    };
+    assert_eq!(routes(quote!("orders"), item.clone()), quote!({ ::std::vec![#mounts] }).to_string());
 
     let function = expand(quote!("orders"), item).to_string();
     assert!(function.starts_with("# [tracing :: instrument] async fn index () { }"), "{function}");
