@@ -14,6 +14,7 @@ mod publish;
 mod route;
 mod settings;
 mod state;
+mod status;
 pub mod telemetry;
 mod topology;
 mod worker;
@@ -34,6 +35,7 @@ pub use handler::{Arity, Body, Extract, Failure, Handler, IntoOutcome, Layer, Ne
 pub use message::{Batch, Bulk, DecodeError, HeaderValue, Headers, Marks, Message, Properties};
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
+pub use status::{QueueStatus, RouteStatus, Status};
 pub use topology::{Binding, Declaration, Exchange, Queue};
 
 #[cfg(feature = "macros")]

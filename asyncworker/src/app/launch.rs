@@ -10,8 +10,9 @@ use crate::handler::{BoundHandler, Next, Scope};
 use crate::publish::Publisher;
 use crate::route::{Policy, Route};
 use crate::settings::Settings;
+use crate::status::{Observed, Observer};
 use crate::topology::{Declaration, Thing};
-use crate::worker::{Stop, Worker};
+use crate::worker::{Progress, Stop, Worker};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -233,6 +234,7 @@ fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
     let close = CancellationToken::new();
     let mut workers = JoinSet::new();
     let mut consumers = Vec::new();
+    let mut observed = Vec::new();
     for route in routes {
         let (outbox, inbox) = mpsc::unbounded_channel();
         let span = tracing::info_span!("route", route = &*route.name);
@@ -250,18 +252,22 @@ fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
                 close: close.clone(),
             }));
         }
+        let progress = Arc::new(Progress::new(route.queues.len()));
         let worker = Worker {
-            route: route.name,
+            route: Arc::clone(&route.name),
             policy: route.policy,
             handler: route.handler,
             publisher: route.publisher,
             inbox,
             lanes: route.queues.len(),
+            progress: Arc::clone(&progress),
             stop: stop.clone(),
         };
+        observed.push(Observed { name: route.name, queues: route.queues, progress });
         workers.spawn(worker.run().instrument(span));
     }
-    Consumers { workers, consumers, stop, close }
+    let observer = Observer::new(observed, stop.drain.clone());
+    Consumers { workers, consumers, observer, stop, close }
 }
 
 fn program_name() -> String {

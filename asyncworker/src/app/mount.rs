@@ -15,6 +15,7 @@ pub(super) enum Kind {
 
 impl Mount {
     /// The name to show.
+    #[cfg(feature = "macros")]
     pub(super) fn label(&self) -> String {
         match &self.0 {
             Kind::Route(route) => route.label(),

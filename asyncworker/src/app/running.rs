@@ -5,6 +5,7 @@ use super::hooks::Context;
 use crate::backend::Connections;
 use crate::error::{Error, ErrorKind};
 use crate::publish::Publisher;
+use crate::status::{Observer, Status};
 use crate::worker::Stop;
 use std::fmt;
 use std::time::Duration;
@@ -21,16 +22,19 @@ pub(super) struct Consumers {
     /// Each gives the number of handlers it had to abandon.
     pub(super) workers: JoinSet<usize>,
     pub(super) consumers: Vec<JoinHandle<()>>,
+    pub(super) observer: Observer,
     pub(super) stop: Stop,
     pub(super) close: CancellationToken,
 }
 
 impl Consumers {
     pub(super) fn none() -> Self {
+        let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
         Self {
             workers: JoinSet::new(),
             consumers: Vec::new(),
-            stop: Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() },
+            observer: Observer::new(Vec::new(), stop.drain.clone()),
+            stop,
             close: CancellationToken::new(),
         }
     }
@@ -71,6 +75,12 @@ impl Running {
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         self.context.publisher()
+    }
+
+    /// What the app does right now: whether its queues are consumed, and how far its routes have come.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.consumers.observer.status()
     }
 
     pub(super) fn shutdown_timeout(&self) -> Duration {

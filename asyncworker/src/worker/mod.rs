@@ -9,11 +9,13 @@ mod bucket;
 mod credit;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod progress;
 mod retries;
 mod run;
 mod signal;
 mod window;
 
+pub(crate) use progress::Progress;
 pub(crate) use signal::{Settler, Signal};
 pub(crate) use window::Frame;
 
@@ -38,7 +40,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
-use window::Window;
+use window::{Stamp, Window};
 
 /// What has ended is settled at once, but not again within this time unless half the prefetch waits: waiting
 /// longer would starve the consumer. So a quiet route settles at once and by no timer, and a busy one sends few
@@ -70,6 +72,7 @@ pub(crate) struct Worker {
     pub(crate) publisher: Publisher,
     pub(crate) inbox: mpsc::UnboundedReceiver<Signal>,
     pub(crate) lanes: usize,
+    pub(crate) progress: Arc<Progress>,
     pub(crate) stop: Stop,
 }
 
@@ -87,12 +90,15 @@ struct Open {
 }
 
 impl Open {
-    fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>), frames: &mut Vec<Frame>) {
+    /// Gives how many messages, of those whose handler has ended, this settles.
+    fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>), frames: &mut Vec<Frame>) -> usize {
+        let concluded = self.window.concluded();
         how(&mut self.window, frames);
         if !frames.is_empty() {
             self.settler.settle(frames);
             frames.clear();
         }
+        concluded
     }
 }
 
@@ -107,6 +113,7 @@ struct State {
     lanes: Vec<Lane>,
     credit: Credit,
     retries: Retries,
+    progress: Arc<Progress>,
     runs: JoinSet<Conclusion>,
     running: HashMap<Id, Bulk>,
     /// Read once a pass, and after each run in place.
@@ -137,7 +144,7 @@ impl Worker {
     }
 
     async fn run_loop(self) -> usize {
-        let Self { route, policy, handler, publisher, mut inbox, lanes, stop } = self;
+        let Self { route, policy, handler, publisher, mut inbox, lanes, progress, stop } = self;
         let now = Instant::now();
         let mut state = State {
             bucket: Bucket::new(policy.bulk, policy.flush_interval),
@@ -146,6 +153,7 @@ impl Worker {
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             credit: Credit::default(),
             retries: Retries::default(),
+            progress,
             runs: JoinSet::new(),
             running: HashMap::new(),
             now,
@@ -166,10 +174,13 @@ impl Worker {
             while let Some(ended) = state.runs.try_join_next_with_id() {
                 state.ended(ended);
             }
+            // Before a handler can hold up the loop.
+            state.tell_progress();
             while state.can_start() && in_place < RUNS_A_TURN {
                 in_place += usize::from(state.start_bulk());
             }
             let settle_at = state.settle_when_due();
+            state.tell_progress();
             if state.is_drained() {
                 break;
             }
@@ -201,9 +212,11 @@ impl State {
         match signal {
             Signal::Opened { lane, epoch, settler } => {
                 self.lanes[lane].open = Some(Open { epoch, settler, window: Window::new() });
+                self.progress.consumes(lane, true);
             }
             Signal::Deliveries(mut deliveries) => {
-                deliveries.retain(|delivery| self.enter(delivery));
+                let at = self.progress.stamp(self.now);
+                deliveries.retain(|delivery| self.enter(delivery, at));
                 // What comes in while draining is handled by nobody: it is given back at the end.
                 if !self.draining {
                     self.bucket.put(self.now, deliveries);
@@ -212,21 +225,26 @@ impl State {
             Signal::Lost { lane, epoch } => {
                 if let Some(mut open) = self.lanes[lane].open.take_if(|open| open.epoch == epoch) {
                     // Its channel may close only now, and then what has ended does not come again.
-                    open.settle(Window::flush, &mut self.frames);
+                    let settled = open.settle(Window::flush, &mut self.frames);
+                    self.progress.settled(settled, self.now);
+                    self.progress.consumes(lane, false);
                     self.bucket.forget(lane);
                 }
             }
-            Signal::Cancelled { lane } => self.lanes[lane].cancelled = true,
+            Signal::Cancelled { lane } => {
+                self.lanes[lane].cancelled = true;
+                self.progress.consumes(lane, false);
+            }
         }
     }
 
     /// Enters a delivery into its window. Gives whether it is to be handled: one of a lost epoch comes
     /// again, and one that its source could not read is refused at once, by itself.
-    fn enter(&mut self, delivery: &Delivery) -> bool {
+    fn enter(&mut self, delivery: &Delivery, at: Stamp) -> bool {
         let Some(open) = self.lanes[delivery.lane].open.as_mut().filter(|open| open.epoch == delivery.epoch) else {
             return false;
         };
-        open.window.delivered(delivery.tag);
+        open.window.delivered(delivery.tag, at);
         let Some(cause) = delivery.malformed else { return true };
         open.window.conclude(delivery.tag, Action::Reject);
         tracing::warn!(
@@ -331,9 +349,17 @@ impl State {
 
     fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>)) {
         self.rested_at = self.now + SETTLE_DELAY;
+        let mut settled = 0;
         for open in self.lanes.iter_mut().filter_map(|lane| lane.open.as_mut()) {
-            open.settle(&how, &mut self.frames);
+            settled += open.settle(&how, &mut self.frames);
         }
+        self.progress.settled(settled, self.now);
+    }
+
+    fn tell_progress(&self) {
+        let windows = || self.lanes.iter().filter_map(|lane| lane.open.as_ref()).map(|open| &open.window);
+        let unsettled = windows().map(Window::outstanding).sum();
+        self.progress.unsettled(unsettled, windows().filter_map(Window::oldest), self.now);
     }
 
     fn wake_at(&self, settle_at: Option<Instant>) -> Option<Instant> {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::{Frame, Settler, Signal, Stop, Worker};
+use super::{Frame, Progress, Settler, Signal, Stop, Worker};
 use crate::handler::{BoundHandler, Failure, Outcome};
 use crate::message::{Bulk, Delivery, Message};
 use crate::publish::Publisher;
@@ -74,6 +74,7 @@ where
         publisher: Publisher::new(Arc::new([])),
         inbox,
         lanes: 1,
+        progress: Arc::new(Progress::new(1)),
         stop: stop.clone(),
     };
     let worker = tokio::spawn(worker.run());

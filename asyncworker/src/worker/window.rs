@@ -80,11 +80,16 @@ enum State {
     Settled,
 }
 
+/// Milliseconds since a moment of the caller's choice, modulo 2^32: they fit where alignment would leave a gap.
+pub(crate) type Stamp = u32;
+
 /// A delivery and how far it has come.
 #[derive(Debug)]
 struct Delivery {
     /// The delivery tag.
     tag: u64,
+    /// When it came in.
+    at: Stamp,
     /// How far it has come.
     state: State,
 }
@@ -109,17 +114,17 @@ impl Window {
         Self { deliveries: VecDeque::new(), concluded: Vec::new(), settled: 0, last: 0 }
     }
 
-    /// Takes note that the delivery `tag` came in, and its handler is to run.
+    /// Takes note that the delivery `tag` came in at `at`, and its handler is to run.
     ///
     /// A number that is skipped counts as never outstanding; all consumers of a channel must therefore
     /// share its window, because `multiple` spans them all. A tag that does not ascend is ignored, and the
     /// answer is `false`.
-    pub(crate) fn delivered(&mut self, tag: u64) -> bool {
+    pub(crate) fn delivered(&mut self, tag: u64, at: Stamp) -> bool {
         if tag <= self.last {
             return false;
         }
         self.last = tag;
-        self.deliveries.push_back(Delivery { tag, state: State::Running });
+        self.deliveries.push_back(Delivery { tag, at, state: State::Running });
         true
     }
 
@@ -150,6 +155,11 @@ impl Window {
         self.deliveries.len() - self.settled
     }
 
+    /// When the first delivery that is not settled came in.
+    pub(crate) fn oldest(&self) -> Option<Stamp> {
+        self.deliveries.front().map(|delivery| delivery.at)
+    }
+
     /// Appends the fewest frames that settle everything concluded so far.
     ///
     /// The frames must be sent in their order: a refused delivery is settled before the ack that would
@@ -161,7 +171,7 @@ impl Window {
 
         let mut ack = None;
         let mut passed = 0;
-        while let Some(&Delivery { tag, state }) = self.deliveries.front() {
+        while let Some(&Delivery { tag, state, .. }) = self.deliveries.front() {
             match state {
                 State::Running => break,
                 State::Concluded(Action::Ack) => {

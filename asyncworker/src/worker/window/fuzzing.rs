@@ -53,7 +53,7 @@ impl History {
             self.last = tag;
             self.channel.outstanding.insert(tag, Handler::Running);
         }
-        right(tag, self.window.delivered(tag), ascends)
+        right(tag, self.window.delivered(tag, 0), ascends)
     }
 
     /// Concludes so many tags from this place on, whether or not they run.

@@ -29,7 +29,7 @@ fn nack(tag: u64) -> Frame {
 fn delivered(tags: impl IntoIterator<Item = u64>) -> Window {
     let mut window = Window::new();
     for tag in tags {
-        assert!(window.delivered(tag), "tag {tag} ascends");
+        assert!(window.delivered(tag, 0), "tag {tag} ascends");
     }
     window
 }
@@ -190,19 +190,19 @@ fn an_unknown_tag_has_no_outcome() {
 fn a_tag_that_does_not_ascend_is_ignored() {
     let mut window = delivered([1, 4]);
     for tag in [0, 1, 2, 3, 4] {
-        assert!(!window.delivered(tag), "tag {tag} does not ascend");
+        assert!(!window.delivered(tag, 0), "tag {tag} does not ascend");
     }
     assert_eq!(window.outstanding(), 2);
     conclude(&mut window, [1, 4], Action::Ack);
     assert_eq!(flush(&mut window), [ack_up_to(4)]);
-    assert!(!window.delivered(4), "nor once everything is settled");
-    assert!(window.delivered(5));
+    assert!(!window.delivered(4, 0), "nor once everything is settled");
+    assert!(window.delivered(5, 0));
 }
 
 #[test]
 fn tag_zero_is_no_delivery() {
     let mut window = Window::new();
-    assert!(!window.delivered(0));
+    assert!(!window.delivered(0, 0));
     assert_eq!(give_back(&mut window), []);
 }
 
@@ -211,7 +211,7 @@ fn the_highest_tags_are_tags_like_any() {
     let mut window = delivered([1, u64::MAX - 1, u64::MAX]);
     conclude(&mut window, [u64::MAX, u64::MAX - 1], Action::Ack);
     assert_eq!(flush(&mut window), [ack(u64::MAX - 1), ack(u64::MAX)]);
-    assert!(!window.delivered(u64::MAX));
+    assert!(!window.delivered(u64::MAX, 0));
     conclude(&mut window, [1], Action::Reject);
     assert_eq!(flush(&mut window), [reject(1)]);
 }
@@ -233,8 +233,8 @@ fn a_drain_settles_what_ended_and_gives_back_the_rest_with_one_nack() {
 fn a_delivery_after_a_drain_is_given_back_by_the_next() {
     let mut window = delivered(1..=2);
     assert_eq!(give_back(&mut window), [nack(2)]);
-    assert!(!window.delivered(2));
-    assert!(window.delivered(3));
+    assert!(!window.delivered(2, 0));
+    assert!(window.delivered(3, 0));
     assert_eq!(give_back(&mut window), [nack(3)]);
 }
 
@@ -245,7 +245,7 @@ fn a_stuck_handler_does_not_make_the_window_grow() {
     let mut longest = 0;
     for first in (2_u64..200_000).step_by(100) {
         for tag in first..first + 100 {
-            assert!(window.delivered(tag));
+            assert!(window.delivered(tag, 0));
         }
         longest = longest.max(window.deliveries.len());
         conclude(&mut window, first..first + 100, Action::Ack);

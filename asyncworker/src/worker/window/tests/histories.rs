@@ -184,7 +184,7 @@ impl<'a> Engine<'a> {
                     let skip = skipped >> (message % 8) & skipped >> 7 & 1 == 1;
                     self.met.skipped_tags += u64::from(skip);
                     self.last += 1 + u64::from(skip);
-                    answer(self.last, self.window.delivered(self.last), true)?;
+                    answer(self.last, self.window.delivered(self.last, 0), true)?;
                     self.channel.outstanding.insert(self.last, Handler::Running);
                     tags.push(self.last);
                 }
@@ -218,7 +218,7 @@ impl<'a> Engine<'a> {
                     self.met.repeated_outcomes += 1;
                     let again = self.window.conclude(tag, action(u32::from(bits)));
                     answer(tag, again, false)?;
-                    answer(tag, self.window.delivered(tag), false)?;
+                    answer(tag, self.window.delivered(tag, 0), false)?;
                 }
                 // Zero, the next, a skipped or a settled one; a running or concluded one is left alone.
                 let stranger = u64::from(tag) % (self.last + 2);

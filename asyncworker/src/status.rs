@@ -1,0 +1,126 @@
+//! What an app does right now, for probes and for people.
+
+use crate::worker::Progress;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// What an app does at one moment: [`Running::status`](crate::Running::status).
+///
+/// Two questions are asked of a worker, by Kubernetes among others. *Ready*: does it consume all it should?
+/// *Live*: does it get on, or would a restart help? Neither asks whether the process or a broker answers, because a
+/// worker whose consumer was cancelled or whose handler hangs does that too.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// Whether the app was told to stop: it finishes what is under way and takes nothing more.
+    pub stopping: bool,
+    /// The routes, in the order they were mounted.
+    pub routes: Vec<RouteStatus>,
+}
+
+/// What a route does at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RouteStatus {
+    /// The route's name.
+    pub name: String,
+    /// The queues it consumes, in the order they were named.
+    pub queues: Vec<QueueStatus>,
+    /// Messages that came and are not settled: those in the bulk that fills, and those of handlers that run.
+    pub unsettled: usize,
+    /// How long ago the oldest of these came.
+    pub oldest_unsettled: Option<Duration>,
+    /// Messages settled since the start.
+    pub settled: u64,
+    /// How long ago a message was settled.
+    pub last_settled: Option<Duration>,
+}
+
+/// What a consumer does at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct QueueStatus {
+    /// The queue's name.
+    pub queue: String,
+    /// Whether a consumer is registered with the broker: `basic.consume` was answered by `basic.consume-ok`, and
+    /// since then neither was the channel lost nor did the broker or the app cancel it.
+    pub consuming: bool,
+}
+
+impl Status {
+    /// Whether the app is not stopping and each of its routes consumes each of its queues.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.stopping && self.routes.iter().all(RouteStatus::is_consuming)
+    }
+
+    /// Whether no route has had unsettled messages for this long without settling any. Choose a time above each
+    /// `bulk_flush_interval` and above what a handler may take; RabbitMQ itself gives up on a consumer after 30
+    /// minutes (`consumer_timeout`).
+    #[must_use]
+    pub fn is_live(&self, stalled_after: Duration) -> bool {
+        self.routes.iter().all(|route| route.stalled_for().is_none_or(|stalled| stalled < stalled_after))
+    }
+}
+
+impl RouteStatus {
+    /// Whether each of its queues is consumed.
+    #[must_use]
+    pub fn is_consuming(&self) -> bool {
+        self.queues.iter().all(|queue| queue.consuming)
+    }
+
+    /// How long it has had unsettled messages and settled none; `None` where it has none.
+    #[must_use]
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let oldest = self.oldest_unsettled?;
+        Some(self.last_settled.map_or(oldest, |settled| settled.min(oldest)))
+    }
+}
+
+/// What a status is made from, again and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Observer {
+    routes: Arc<[Observed]>,
+    stopping: CancellationToken,
+}
+
+/// A route whose progress is looked at.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    pub(crate) name: Arc<str>,
+    /// In the order of its lanes.
+    pub(crate) queues: Vec<Arc<str>>,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl Observer {
+    /// Looks at these routes of an app, until this token tells it to stop and after.
+    pub(crate) fn new(routes: Vec<Observed>, stopping: CancellationToken) -> Self {
+        Self { routes: routes.into(), stopping }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        Status { stopping: self.stopping.is_cancelled(), routes: self.routes.iter().map(Observed::status).collect() }
+    }
+}
+
+impl Observed {
+    fn status(&self) -> RouteStatus {
+        let Self { name, queues, progress } = self;
+        let queue = |(lane, queue): (usize, &Arc<str>)| QueueStatus {
+            queue: queue.as_ref().to_owned(),
+            consuming: progress.is_consuming(lane),
+        };
+        RouteStatus {
+            name: name.as_ref().to_owned(),
+            queues: queues.iter().enumerate().map(queue).collect(),
+            unsettled: progress.unsettled_messages(),
+            oldest_unsettled: progress.oldest_unsettled(),
+            settled: progress.settled_messages(),
+            last_settled: progress.last_settled(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a running app says of itself.
+#![cfg(feature = "memory")]
+#![allow(clippy::unwrap_used)]
+
+use asyncworker::prelude::*;
+use asyncworker::{Running, Status};
+use std::time::Duration;
+use tokio::time::sleep;
+
+const LIMIT: Duration = Duration::from_secs(600);
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Waits, in virtual time, until the status is such.
+async fn until(app: &Running, such: impl Fn(&Status) -> bool) -> Status {
+    let waiting = async {
+        while !such(&app.status()) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        app.status()
+    };
+    tokio::time::timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("it stays {:?}", app.status()))
+}
+
+async fn hang_on_null(order: Message) {
+    if order.body().is_ok_and(serde_json::Value::is_null) {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn start(broker: &Memory) -> Running {
+    let options = RouteOptions::new().prefetch(2);
+    let route = Route::amqp(["orders", "orders.late"]).name("index").options(options).handler(hang_on_null);
+    App::new().connect(broker.clone()).shutdown_timeout(Duration::from_secs(4)).route(route).start().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_app_is_ready_while_each_queue_of_each_route_is_consumed() {
+    let broker = Memory::new();
+    let app = start(&broker).await;
+    let status = until(&app, Status::is_ready).await;
+    let queues: Vec<_> = status.routes[0].queues.iter().map(|queue| (queue.queue.as_str(), queue.consuming)).collect();
+    assert_eq!((status.routes[0].name.as_str(), queues), ("index", vec![("orders", true), ("orders.late", true)]));
+
+    assert!(broker.delete_queue("orders.late"));
+    let status = until(&app, |status| !status.is_ready()).await;
+    let consuming: Vec<_> = status.routes[0].queues.iter().map(|queue| queue.consuming).collect();
+    assert_eq!(consuming, [true, false]);
+
+    broker.declare(Queue::new("orders.late")).unwrap();
+    until(&app, Status::is_ready).await;
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_settled_is_counted_and_a_quiet_route_is_live() {
+    let broker = Memory::new();
+    let app = start(&broker).await;
+    assert_eq!(app.status().routes[0].last_settled, None);
+    broker.push("orders", "1");
+    broker.push("orders", "{");
+    until(&app, |status| status.routes[0].settled == 2).await;
+    sleep(10 * STALLED).await;
+    let status = app.status();
+    let route = &status.routes[0];
+    assert_eq!((route.unsettled, route.oldest_unsettled, route.stalled_for()), (0, None, None));
+    assert!(route.last_settled.is_some_and(|ago| ago >= 10 * STALLED), "{route:?}");
+    assert!(status.is_live(STALLED));
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_is_stalled_when_it_has_messages_and_settles_none() {
+    let broker = Memory::new();
+    let app = start(&broker).await;
+    broker.push("orders", "null");
+    until(&app, |status| status.routes[0].unsettled == 1).await;
+    // One handler hangs, the others get on: its message grows old, and the route is live.
+    for _ in 0..10 {
+        sleep(STALLED / 2).await;
+        broker.push("orders", "1");
+        until(&app, |status| status.routes[0].last_settled.is_some_and(|ago| ago < STALLED / 4)).await;
+    }
+    let status = app.status();
+    assert!(status.routes[0].oldest_unsettled.is_some_and(|age| age >= 5 * STALLED), "{status:?}");
+    assert!(status.is_live(STALLED) && status.is_ready());
+
+    broker.push("orders", "null");
+    sleep(STALLED).await;
+    let status = app.status();
+    assert_eq!(status.routes[0].unsettled, 2);
+    assert!(!status.is_live(STALLED) && status.is_live(2 * STALLED), "{status:?}");
+    assert!(app.shutdown().await.is_err(), "two handlers never end");
+}
