@@ -2,15 +2,33 @@
 //!
 //! Use them through that crate: `use asyncworker as app;`, then `#[app::route("orders")]`. What they expand to names
 //! `::asyncworker::..` outright, so the crate must be a dependency under that name.
+//!
+//! `kinds` is the table of them: what each is called, what it takes and what it makes, and how one is added. The way of
+//! an attribute is `expand`, which reads the `function` and the `arguments` of each attribute on it, with their `options`.
 
+mod arguments;
+mod checks;
+mod duration;
 mod errors;
-mod route;
+mod expand;
+mod function;
+mod kinds;
+mod names;
+mod options;
 mod suggestion;
+#[cfg(test)]
+mod tests;
 
 use proc_macro::TokenStream;
 
 #[doc = include_str!("../docs/route.md")]
 #[proc_macro_attribute]
 pub fn route(attr: TokenStream, item: TokenStream) -> TokenStream {
-    route::expand(attr.into(), item.into()).into()
+    expand::expand(&kinds::ROUTE, attr.into(), item.into()).into()
+}
+
+#[doc = include_str!("../docs/sse.md")]
+#[proc_macro_attribute]
+pub fn sse(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&kinds::SSE, attr.into(), item.into()).into()
 }

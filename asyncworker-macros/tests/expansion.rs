@@ -40,6 +40,10 @@ pub mod inner {
     pub async fn stacked(#[cfg(unix)] _here: u32, #[cfg(not(unix))] _nowhere: f64) {}
 }
 
+#[app::sse("/orders", bulk_size = 2)]
+#[app::route("orders")]
+async fn of_both_kinds() {}
+
 #[app::route("never")]
 #[cfg(any())]
 async fn absent(_: Unknown) {}
@@ -71,6 +75,7 @@ fn a_queue_alone_leaves_everything_else_to_its_default() {
 fn every_option_arrives() {
     let expected = Route {
         queues: vec!["orders".into(), "orders.late".into()],
+        paths: vec![],
         name: "settles-1".into(),
         vhost: Some("fluentd".into()),
         connection: Some("here".into()),
@@ -93,6 +98,14 @@ fn stacked_attributes_are_routes_in_the_order_they_are_written() {
     let names: Vec<_> = routes![inner::stacked].into_iter().map(|route| (route.name, route.queues)).collect();
     let expected = [("stacked(a)", vec!["a"]), ("stacked(#2)", vec!["by.constant"]), ("own", vec!["b", "c"])];
     assert_eq!(names, expected.map(|(name, queues)| (name.into(), queues.into_iter().map(String::from).collect())));
+}
+
+#[test]
+fn attributes_of_several_kinds_stand_on_one_function() {
+    let [events, orders] = &routes![of_both_kinds][..] else { panic!("not two routes") };
+    assert_eq!((&events.paths[..], &*events.name), (&["/orders".to_owned()][..], "of_both_kinds(/orders)"));
+    assert_eq!((&orders.queues[..], &*orders.name), (&["orders".to_owned()][..], "of_both_kinds(orders)"));
+    assert_eq!((events.options.bulk_size, orders.options.bulk_size), (Some(2), None));
 }
 
 #[test]

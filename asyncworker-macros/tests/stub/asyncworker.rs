@@ -34,6 +34,7 @@ mod stub {
     #[derive(Debug, Default, PartialEq)]
     pub struct Route {
         pub queues: Vec<String>,
+        pub paths: Vec<String>,
         pub name: String,
         pub vhost: Option<String>,
         pub connection: Option<String>,
@@ -43,6 +44,9 @@ mod stub {
     impl Route {
         pub fn amqp<Q: Into<String>>(queues: impl IntoIterator<Item = Q>) -> Self {
             Self { queues: queues.into_iter().map(Into::into).collect(), ..Self::default() }
+        }
+        pub fn sse<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
+            Self { paths: paths.into_iter().map(Into::into).collect(), ..Self::default() }
         }
         pub fn name(self, name: impl Into<String>) -> Self {
             Self { name: name.into(), ..self }

@@ -1,10 +1,16 @@
-//! What the attribute expands to, token for token.
+//! What an attribute expands to, token for token.
 
 mod mistakes;
 
-use super::expand;
+use crate::expand;
+use crate::kinds::{ROUTE, SSE};
 use proc_macro2::TokenStream;
 use quote::quote;
+
+/// The expansion of a `route`.
+fn expand(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&ROUTE, attr, item)
+}
 
 /// The routes' builders, in order.
 fn routes(attr: TokenStream, item: TokenStream) -> String {
@@ -200,4 +206,37 @@ fn a_return_type_that_cannot_be_named_is_left_to_the_builder() {
         let expanded = expand(quote!("orders"), item).to_string();
         assert!(!expanded.contains("concludes ::"), "{expanded}");
     }
+}
+
+#[test]
+fn an_sse_route_is_made_of_paths_and_options() {
+    let attr = quote!(["/events", "/audit"], connection = "there", bulk_size = 2, prefetch = 8);
+    let builder = quote! {
+        ::asyncworker::Route::sse(["/events", "/audit"])
+            .name("index")
+            .connection("there")
+            .options(::asyncworker::RouteOptions::new().bulk_size(2).prefetch(8))
+            .handler(index)
+    };
+    let expanded = expand::expand(&SSE, attr, index()).to_string();
+    assert!(expanded.contains(&quote!(::asyncworker::Mount::from(#builder)).to_string()), "{expanded}");
+}
+
+#[test]
+fn attributes_of_several_kinds_make_all_of_it_at_once_and_check_the_types_once() {
+    let item = quote! {
+        #[app::sse("/orders")]
+        #[app::route("orders", name = "own")]
+        #[app::sse("/orders", connection = "there")]
+        async fn index(a: A) {}
+    };
+    let mounts = quote! {
+        ::asyncworker::Mount::from(::asyncworker::Route::amqp(["orders"]).name("index(orders)").handler(index)),
+        ::asyncworker::Mount::from(::asyncworker::Route::sse(["/orders"]).name("index(/orders)").handler(index)),
+        ::asyncworker::Mount::from(::asyncworker::Route::amqp(["orders"]).name("own").handler(index)),
+        ::asyncworker::Mount::from(::asyncworker::Route::sse(["/orders"]).name("index(#4)").connection("there").handler(index))
+    };
+    assert_eq!(routes(quote!("orders"), item.clone()), quote!({ ::std::vec![#mounts] }).to_string());
+    let expanded = expand(quote!("orders"), item).to_string();
+    assert_eq!(expanded.matches("extracts ::").count(), 1, "{expanded}");
 }

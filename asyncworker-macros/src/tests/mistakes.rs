@@ -1,7 +1,6 @@
 //! What is said about a wrong attribute or function, and what is left of the expansion then.
 
-use super::{index, routes};
-use crate::route::expand;
+use super::{expand, index, routes};
 use proc_macro2::TokenStream;
 use quote::quote;
 

@@ -1,22 +1,22 @@
 //! The function under the attribute.
 
-use super::options::located;
 use crate::errors::{Errors, readable};
+use crate::kinds::{KINDS, Kind};
+use crate::options::located;
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
-use syn::spanned::Spanned;
 use syn::{Attribute, FnArg, ReturnType, Signature, Type, TypeReference, Visibility};
 
-pub(super) struct Handler {
-    pub(super) attributes: Vec<Attribute>,
-    pub(super) visibility: Visibility,
+pub(crate) struct Function {
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) visibility: Visibility,
     signature: Signature,
     /// Not parsed: it is the compiler's to read, and half-written while someone types.
     body: TokenStream,
 }
 
-impl Parse for Handler {
+impl Parse for Function {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         Ok(Self {
             attributes: input.call(Attribute::parse_outer)?,
@@ -27,32 +27,34 @@ impl Parse for Handler {
     }
 }
 
-impl ToTokens for Handler {
+impl ToTokens for Function {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         let Self { attributes, visibility, signature, body } = self;
         tokens.extend(quote!(#(#attributes)* #visibility #signature #body));
     }
 }
 
-impl Handler {
-    pub(super) fn name(&self) -> &Ident {
+impl Function {
+    pub(crate) fn name(&self) -> &Ident {
         &self.signature.ident
     }
 
     /// Such a function most likely stands in an `impl`, where no other items may be put beside it.
-    pub(super) fn is_method(&self) -> bool {
+    pub(crate) fn is_method(&self) -> bool {
         self.signature.receiver().is_some()
     }
 
-    /// Takes the other `route`s off the function: one expansion makes all of its routes, for they share one name.
+    /// Takes the other attributes of ours off the function, of all kinds: one expansion makes all that is made of it, for
+    /// that shares one name.
     ///
     /// Those under `cfg_attr` are among them: the compiler resolves a function's `cfg` and `cfg_attr`, wherever they
     /// stand, before it calls a macro. So no `cfg` needs to be copied from the function either.
-    pub(super) fn take_routes(&mut self) -> Vec<Attribute> {
-        self.attributes.extract_if(.., |attribute| is_route(attribute)).collect()
+    pub(crate) fn take_ours(&mut self) -> Vec<(&'static Kind, Attribute)> {
+        let ours = self.attributes.extract_if(.., |attribute| kind(attribute).is_some());
+        ours.filter_map(|attribute| Some((kind(&attribute)?, attribute))).collect()
     }
 
-    pub(super) fn check(&self, errors: &mut Errors) {
+    pub(crate) fn check(&self, errors: &mut Errors) {
         let Signature { constness, asyncness, unsafety, abi, fn_token, ident, generics, inputs, variadic, .. } =
             &self.signature;
         if let Some(token) = constness {
@@ -79,7 +81,7 @@ impl Handler {
     }
 
     /// The function as far as the compiler will have no complaint of its own about what `check` has reported.
-    pub(super) fn after_errors(mut self) -> Self {
+    pub(crate) fn after_errors(mut self) -> Self {
         if self.signature.asyncness.is_some() {
             self.signature.constness = None;
         }
@@ -87,33 +89,34 @@ impl Handler {
         self
     }
 
-    /// Statements that compile if each argument can be extracted and the return value is an outcome, each in the place
-    /// of its type, so that the compiler points there. They call `extracts` and `concludes`.
-    pub(super) fn type_checks(&self) -> TokenStream {
-        let arguments = self.signature.inputs.iter().filter_map(|argument| match argument {
+    /// The types of its arguments, each with the conditions it is there on.
+    pub(crate) fn arguments(&self) -> impl Iterator<Item = (Vec<&Attribute>, &Type)> {
+        self.signature.inputs.iter().filter_map(|argument| match argument {
             FnArg::Receiver(_) => None,
+            // Unlike the function's own, an argument's are still there.
             FnArg::Typed(argument) => {
-                // Unlike the function's own, an argument's are still there.
                 let conditions = argument.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg"));
-                let ty = &argument.ty;
-                Some(quote_spanned!(located(ty.span())=> #(#conditions)* extracts::<#ty>();))
+                Some((conditions.collect(), &*argument.ty))
             }
-        });
-        let returned = match &self.signature.output {
-            ReturnType::Default => quote!(concludes::<()>();),
-            // Neither can be written as a type argument; the call of `handler` checks them all the same.
-            ReturnType::Type(_, ty) if matches!(**ty, Type::Never(_)) || find_impl(ty.to_token_stream()).is_some() => {
-                TokenStream::new()
-            }
-            ReturnType::Type(_, ty) => quote_spanned!(located(ty.span())=> concludes::<#ty>();),
-        };
-        let sends = self.send_check();
-        quote!(#(#arguments)* #returned #sends)
+        })
+    }
+
+    /// The type it says that it returns.
+    pub(crate) fn returned(&self) -> Option<&Type> {
+        match &self.signature.output {
+            ReturnType::Default => None,
+            ReturnType::Type(_, ty) => Some(ty),
+        }
+    }
+
+    /// Whether a type that is returned cannot be written as a type argument.
+    pub(crate) fn cannot_be_named(ty: &Type) -> bool {
+        matches!(ty, Type::Never(_)) || find_impl(ty.to_token_stream()).is_some()
     }
 
     /// A statement that compiles if the function's future is `Send`: asked for by itself, the compiler says what is
     /// held over which `await`. It calls `sends`.
-    fn send_check(&self) -> Option<TokenStream> {
+    pub(crate) fn send_check(&self) -> Option<TokenStream> {
         let mut types = Vec::new();
         for argument in &self.signature.inputs {
             match argument {
@@ -173,6 +176,8 @@ fn find_impl(tokens: TokenStream) -> Option<Span> {
     })
 }
 
-pub(super) fn is_route(attribute: &Attribute) -> bool {
-    attribute.path().segments.last().is_some_and(|last| last.ident == "route")
+/// Which of ours an attribute is: one goes by the last part of its path.
+pub(crate) fn kind(attribute: &Attribute) -> Option<&'static Kind> {
+    let last = attribute.path().segments.last()?;
+    KINDS.into_iter().find(|kind| last.ident == kind.name)
 }

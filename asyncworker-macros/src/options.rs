@@ -1,16 +1,16 @@
 //! The options an attribute may give, and what each of them takes.
 
-use super::{duration, queues::peel};
+use crate::duration;
 use crate::errors::Errors;
-use crate::suggestion::nearest;
-use proc_macro2::{Ident, Span, TokenStream};
+use crate::names::peel;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, ExprLit, ExprPath, ExprUnary, Lit, UnOp};
 
-pub(super) struct OptionKind {
-    pub(super) name: &'static str,
-    /// Set on the `Route` itself; the others on its `RouteOptions`.
-    pub(super) of_route: bool,
+pub(crate) struct OptionKind {
+    pub(crate) name: &'static str,
+    /// Set in the options that the builder takes; the others by a call of its own.
+    pub(crate) in_options: bool,
     takes: Takes,
 }
 
@@ -21,50 +21,61 @@ enum Takes {
     Action,
 }
 
-const fn route(name: &'static str, example: &'static str) -> OptionKind {
-    OptionKind { name, of_route: true, takes: Takes::Text { example } }
+const fn own(name: &'static str, example: &'static str) -> OptionKind {
+    OptionKind { name, in_options: false, takes: Takes::Text { example } }
 }
 
 const fn option(name: &'static str, takes: Takes) -> OptionKind {
-    OptionKind { name, of_route: false, takes }
+    OptionKind { name, in_options: true, takes }
 }
 
-/// In the order in which the builder is called.
-pub(super) const OPTIONS: [OptionKind; 12] = [
-    route("name", "settle orders"),
-    route("vhost", "/"),
-    route("connection", "here"),
-    option("bulk_size", Takes::Count { at_most: u128::MAX }),
-    option("bulk_flush_interval", Takes::Duration),
-    option("on_success", Takes::Action),
-    option("on_exception", Takes::Action),
-    option("on_decode_error", Takes::Action),
-    option("concurrency", Takes::Count { at_most: u128::MAX }),
-    option("timeout", Takes::Duration),
-    // AMQP's `basic.qos` counts in 16 bits.
-    option("prefetch", Takes::Count { at_most: u16::MAX as u128 }),
-    option("max_body_size", Takes::Count { at_most: u128::MAX }),
+const NAME: OptionKind = own("name", "settle orders");
+const VHOST: OptionKind = own("vhost", "/");
+const CONNECTION: OptionKind = own("connection", "here");
+const BULK_SIZE: OptionKind = option("bulk_size", Takes::Count { at_most: u128::MAX });
+const BULK_FLUSH_INTERVAL: OptionKind = option("bulk_flush_interval", Takes::Duration);
+const ON_SUCCESS: OptionKind = option("on_success", Takes::Action);
+const ON_EXCEPTION: OptionKind = option("on_exception", Takes::Action);
+const ON_DECODE_ERROR: OptionKind = option("on_decode_error", Takes::Action);
+const CONCURRENCY: OptionKind = option("concurrency", Takes::Count { at_most: u128::MAX });
+const TIMEOUT: OptionKind = option("timeout", Takes::Duration);
+// AMQP's `basic.qos` counts in 16 bits.
+const PREFETCH: OptionKind = option("prefetch", Takes::Count { at_most: u16::MAX as u128 });
+const MAX_BODY_SIZE: OptionKind = option("max_body_size", Takes::Count { at_most: u128::MAX });
+
+/// Of a route of queues, in the order in which the builder is called.
+pub(crate) const QUEUE_OPTIONS: [OptionKind; 12] = [
+    NAME,
+    VHOST,
+    CONNECTION,
+    BULK_SIZE,
+    BULK_FLUSH_INTERVAL,
+    ON_SUCCESS,
+    ON_EXCEPTION,
+    ON_DECODE_ERROR,
+    CONCURRENCY,
+    TIMEOUT,
+    PREFETCH,
+    MAX_BODY_SIZE,
 ];
 
-/// Where `name` stands in [`OPTIONS`].
-pub(super) fn position(name: &Ident) -> Option<usize> {
-    OPTIONS.iter().position(|option| name == option.name)
-}
-
-pub(super) fn unknown(name: &Ident) -> String {
-    if name == "queue" || name == "queues" {
-        return format!("the queues come first and without `{name} =`: write `#[route(\"orders\")]`");
-    }
-    let meant = match nearest(&name.to_string(), OPTIONS.iter().map(|option| option.name)) {
-        Some(meant) => format!(", did you mean `{meant}`?"),
-        None => String::new(),
-    };
-    let known: Vec<String> = OPTIONS.iter().map(|option| format!("`{}`", option.name)).collect();
-    format!("`{name}` is not an option of a route{meant} (the options are {})", known.join(", "))
-}
+/// Of a route of events: there is no virtual host.
+pub(crate) const EVENT_OPTIONS: [OptionKind; 11] = [
+    NAME,
+    CONNECTION,
+    BULK_SIZE,
+    BULK_FLUSH_INTERVAL,
+    ON_SUCCESS,
+    ON_EXCEPTION,
+    ON_DECODE_ERROR,
+    CONCURRENCY,
+    TIMEOUT,
+    PREFETCH,
+    MAX_BODY_SIZE,
+];
 
 /// The argument for the builder's method, with the spans of what the user wrote.
-pub(super) fn value(option: &OptionKind, given: &Expr, errors: &mut Errors) -> TokenStream {
+pub(crate) fn value(option: &OptionKind, given: &Expr, errors: &mut Errors) -> TokenStream {
     let name = option.name;
     let checked = match &option.takes {
         Takes::Text { example } => text(name, example, given),
@@ -136,6 +147,6 @@ fn action(name: &str, given: &Expr) -> Result<TokenStream, String> {
 }
 
 /// Shown at `place`, yet known as the macro's own: lints of the user's crate leave it alone.
-pub(super) fn located(place: Span) -> Span {
+pub(crate) fn located(place: Span) -> Span {
     Span::call_site().located_at(place)
 }

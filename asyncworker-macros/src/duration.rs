@@ -3,7 +3,7 @@
 const UNITS: [(&str, u128); 4] =
     [("ms", 1_000_000), ("s", 1_000_000_000), ("m", 60_000_000_000), ("h", 3_600_000_000_000)];
 
-pub(super) fn is_unit(name: &str) -> bool {
+pub(crate) fn is_unit(name: &str) -> bool {
     UNITS.iter().any(|(unit, _)| *unit == name)
 }
 
@@ -11,7 +11,7 @@ pub(super) fn is_unit(name: &str) -> bool {
 ///
 /// # Errors
 /// Says what is wrong with `text` and what would be right.
-pub(super) fn nanoseconds(text: &str) -> Result<u64, String> {
+pub(crate) fn nanoseconds(text: &str) -> Result<u64, String> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
