@@ -5,6 +5,7 @@
 //! * `bench` measures the library and others against a broker of its own and writes a table.
 //! * `counts` holds what a message costs in instructions and allocations against its budget.
 //! * `fuzz` looks for inputs that the reader, the settle window and the bucket get wrong.
+//! * `lowest` builds the library with the lowest versions that it states of its dependencies.
 //! * `msrv` checks the minimum Rust version that the workspace states.
 //!
 //! `cargo xtask --help` lists the verbs and the environment variables.
@@ -16,6 +17,7 @@ mod counts;
 mod failure;
 mod fuzz;
 mod lock;
+mod lowest;
 mod msrv;
 mod packages;
 mod process;
@@ -33,6 +35,7 @@ The tasks of the asyncworker workspace.
     cargo xtask bench [OPTIONS]    compare with other clients; `bench --help` lists the options
     cargo xtask counts [--accept]  what a message costs, against its budget; `counts --help` tells more
     cargo xtask fuzz [OPTIONS]     fuzz what reads octets and counts tags; installs a C++ compiler where there is none
+    cargo xtask lowest             build with the lowest versions that the library states of its dependencies
     cargo xtask msrv               check the minimum Rust version that the workspace states
 
 Verbs of `broker`:
@@ -90,6 +93,7 @@ fn main() -> ExitCode {
         ["test", "--", arguments @ ..] => test_run::run(arguments),
         ["broker", verb, arguments @ ..] => broker::run(verb, arguments),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
+        ["lowest"] => lowest::run(),
         ["msrv"] => msrv::run(),
         [test_run::WATCH, run] => test_run::watch(run),
         _ => {
