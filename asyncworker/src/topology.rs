@@ -126,10 +126,27 @@ impl Queue {
         self.argument("x-dead-letter-exchange", exchange.into())
     }
 
-    /// How often a message of a quorum queue may come back before it is dropped or dead-lettered.
+    /// How often a message of a quorum queue may come back before it is dropped or dead-lettered. RabbitMQ 4 has a limit
+    /// of 20 where none is given, and none for the argument `x-delivery-limit` of -1.
     #[must_use]
     pub fn delivery_limit(self, limit: u32) -> Self {
         self.argument("x-delivery-limit", limit)
+    }
+
+    /// How messages that come back again and again would be lost, where they would.
+    ///
+    /// Source: RabbitMQ, "Quorum Queues", Poison Message Handling.
+    pub(crate) fn drops_what_comes_back(&self) -> Option<String> {
+        let argument = |name| self.arguments.get(name);
+        let quorum = argument("x-queue-type").and_then(HeaderValue::as_str) == Some("quorum");
+        if !quorum || argument("x-dead-letter-exchange").is_some() {
+            return None;
+        }
+        match argument("x-delivery-limit") {
+            Some(HeaderValue::Int(..0)) => None,
+            Some(HeaderValue::Int(limit)) => Some(format!("its delivery limit of {limit}")),
+            _ => Some("the delivery limit that RabbitMQ 4 gives a quorum queue, 20".to_owned()),
+        }
     }
 
     /// Does not survive a restart of the broker.
@@ -244,5 +261,27 @@ impl Binding {
     pub fn argument(mut self, name: impl Into<String>, value: impl Into<HeaderValue>) -> Self {
         self.arguments.insert(name.into(), value.into());
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_limit_without_a_dead_letter_exchange_is_known_to_drop_messages() {
+        let queue = || Queue::new("orders").quorum();
+        assert_eq!(queue().delivery_limit(3).drops_what_comes_back().as_deref(), Some("its delivery limit of 3"));
+        assert!(queue().drops_what_comes_back().is_some_and(|limit| limit.contains("RabbitMQ 4")));
+        let kept = [
+            Queue::new("orders"),
+            Queue::new("orders").delivery_limit(3), // means nothing to a classic queue
+            queue().argument("x-delivery-limit", -1),
+            queue().delivery_limit(3).dead_letter("orders.dead"),
+            queue().dead_letter_exchange("dead"),
+        ];
+        for queue in kept {
+            assert_eq!(queue.drops_what_comes_back(), None, "{queue:?}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! What a worker logs: JSON by one setting, spans for connection, route and consumer, one cause once.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use asyncworker::prelude::*;
 use serde_json::Value;
-use tests::{Client, LIMIT, Worker, amqp_url, unique};
+use tests::{Client, Events, LIMIT, Worker, amqp_url, unique};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn json_is_an_object_a_line_with_the_spans_and_fields_of_what_happened() {
@@ -32,4 +33,18 @@ async fn json_is_an_object_a_line_with_the_spans_and_fields_of_what_happened() {
     assert_eq!(consuming["span"]["queue"], queue.as_str());
     assert_eq!(find("stopping")["fields"]["signal"], "SIGTERM");
     find("stopped");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_limit_that_loses_messages_is_warned_of_at_the_start() {
+    let events = Events::listen();
+    let app = App::new().connect(Memory::new());
+    let app = app.declare(Queue::new("kept").quorum().delivery_limit(3).dead_letter("kept.dead"));
+    let app = app.declare(Queue::new("lost").quorum().delivery_limit(3));
+    app.start().await.unwrap().shutdown().await.unwrap();
+    let warnings = events.lines(&["WARN", "for want of a dead-letter exchange"]);
+    assert!(
+        matches!(&warnings[..], [one] if one.contains("its delivery limit of 3") && one.contains("lost")),
+        "{warnings:?}"
+    );
 }

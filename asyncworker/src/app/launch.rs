@@ -190,6 +190,14 @@ fn sort(declarations: Vec<Declaration>, connections: &Connections) -> Result<Sor
             }
         };
         let connection = choose(declaration.connection.as_deref(), connections, &whose)?;
+        if let Thing::Queue(queue) = &declaration.thing
+            && let Some(limit) = queue.drops_what_comes_back()
+        {
+            tracing::warn!(
+                queue = queue.name,
+                "what its handler sends back again and again is lost at {limit}, for want of a dead-letter exchange; add `.dead_letter(..)`, unless a policy of the broker has one"
+            );
+        }
         let vhost = declaration.vhost.as_deref().unwrap_or(connections[connection].backend.default_vhost()).into();
         sorted.entry((connection, vhost)).or_default().push(declaration.thing);
     }
