@@ -41,6 +41,7 @@ on_both_brokers![
     an_app_that_is_dropped_gives_everything_back,
     what_comes_again_after_a_loss_is_marked_redelivered,
     a_route_consumes_from_its_virtual_host,
+    a_route_is_ready_while_the_broker_has_its_consumer,
 ];
 
 const SOON: Duration = Duration::from_millis(300);
@@ -685,4 +686,30 @@ async fn a_body_over_the_limit_of_its_route_is_rejected_alone(broker: Broker) {
     let mut dead: Vec<usize> = broker.take_bodies(&dead).await.iter().map(String::len).collect();
     dead.sort_unstable();
     assert_eq!(dead, [1_001, 100_000, 300_000]);
+}
+
+async fn a_route_is_ready_while_the_broker_has_its_consumer(broker: Broker) {
+    let queues = [broker.queue("first").await, broker.queue("second").await];
+    let gate = Gate::default();
+    let (seen, route) = (Seen::default(), Route::amqp(&queues).name("route").handler(see_and_wait));
+    let app = broker.app().state(seen.clone()).state(gate.clone()).route(route).start().await.unwrap();
+    let consuming = || app.status().routes[0].queues.iter().map(|queue| queue.consuming).collect::<Vec<_>>();
+    until("both are consumed", LIMIT, || app.status().is_ready()).await;
+
+    broker.delete(&queues[1]).await;
+    until("the route knows of the deleted queue", LIMIT, || consuming() == [true, false]).await;
+    assert!(!app.status().is_ready());
+    broker.declare(&queues[1]).await;
+    until("it is consumed again", LIMIT, || app.status().is_ready()).await;
+
+    broker.push(&queues[1], 0..2).await;
+    seen.wait(2).await;
+    let route = app.status().routes.remove(0);
+    assert_eq!((route.unsettled, route.settled), (2, 0));
+    let waited = route.oldest_unsettled.unwrap();
+    until("they grow older", LIMIT, || app.status().routes[0].stalled_for().is_some_and(|age| age > waited)).await;
+    gate.open();
+    until("they are settled", LIMIT, || app.status().routes[0].settled == 2).await;
+    assert_eq!(app.status().routes[0].oldest_unsettled, None);
+    app.shutdown().await.unwrap();
 }
