@@ -6,7 +6,7 @@ use super::running::{Consumers, Running};
 use super::{App, Hook};
 use crate::backend::{Connection, Connections, NamedBackend, Subscription};
 use crate::error::{Error, ErrorKind};
-use crate::handler::{BoundHandler, Next, Scope};
+use crate::handler::{BoundHandler, Next, Scope, handling};
 use crate::publish::Publisher;
 use crate::route::{Policy, Route};
 use crate::settings::Settings;
@@ -173,7 +173,7 @@ fn wrap(handler: BoundHandler, layers: Arc<[Arc<dyn crate::handler::Layer>]>) ->
     if layers.is_empty() {
         return handler;
     }
-    Arc::new(move |bulk| Box::pin(Next::new(Arc::clone(&layers), Arc::clone(&handler)).run(bulk)))
+    Arc::new(move |bulk, ended| handling(Next::new(Arc::clone(&layers), Arc::clone(&handler)).run(bulk), ended))
 }
 
 /// What is to be declared, by connection and virtual host, in the order it was asked for.

@@ -70,7 +70,7 @@ impl Next {
                 self.inner += 1;
                 layer.call(bulk, self).await
             }
-            None => (self.handler)(bulk).await,
+            None => (self.handler)(bulk, None).await,
         }
     }
 }

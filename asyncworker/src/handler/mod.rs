@@ -11,14 +11,28 @@ pub use layer::{Layer, Next};
 pub use outcome::{IntoOutcome, Outcome};
 
 use crate::message::Bulk;
-use futures_util::future::BoxFuture;
 use std::sync::Arc;
+use tokio_util::sync::ReusableBoxFuture;
 
 /// A handler at work on a bulk.
-pub(crate) type Handling = BoxFuture<'static, Result<Outcome, Failure>>;
+pub(crate) type Handling = ReusableBoxFuture<'static, Result<Outcome, Failure>>;
 
-/// A handler whose arguments are resolved: one future a bulk.
-pub(crate) type BoundHandler = Arc<dyn Fn(Bulk) -> Handling + Send + Sync>;
+/// A handler whose arguments are resolved: one future a bulk, in the box of one that has ended where there is one.
+pub(crate) type BoundHandler = Arc<dyn Fn(Bulk, Option<Handling>) -> Handling + Send + Sync>;
+
+/// Boxes what a handler does; best an `async` block, which holds nothing any more once it has ended.
+pub(crate) fn handling(
+    future: impl Future<Output = Result<Outcome, Failure>> + Send + 'static,
+    ended: Option<Handling>,
+) -> Handling {
+    match ended {
+        Some(mut room) => {
+            room.set(future);
+            room
+        }
+        None => Handling::new(future),
+    }
+}
 
 /// An `async fn` of up to eight arguments, each an [`Extract`], that returns an [`IntoOutcome`].
 ///
@@ -83,12 +97,13 @@ macro_rules! handler_of {
 
             fn bind(self, scope: &Scope<'_>) -> Result<BoundHandler, String> {
                 $(let $argument = $argument::resolve(scope)?;)*
-                Ok(Arc::new(move |bulk| {
+                Ok(Arc::new(move |bulk, ended| {
                     let handler = self.clone();
                     $(let $argument = $argument.clone();)*
-                    Box::pin(async move {
+                    let future = async move {
                         handler($(<$argument as Extract>::extract(&$argument, &bulk)?),*).await.into_outcome()
-                    })
+                    };
+                    handling(future, ended)
                 }))
             }
         }

@@ -1,10 +1,11 @@
 //! Many messages at once.
 
-use super::{Bulk, Delivery, Message};
+use super::{Bulk, Delivery, Message, Names, Origin};
 use crate::route::Action;
 use bytes::Bytes;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// The messages of one bulk, in the order they came: a slice of `M`, or owned by iterating over it.
 ///
@@ -28,14 +29,13 @@ impl<T> Batch<Message<T>> {
     /// assert!(batch[1].body().is_err());
     /// ```
     pub fn from_json<B: Into<Bytes>>(queue: &str, bodies: impl IntoIterator<Item = B>) -> Self {
-        let deliveries = bodies.into_iter().zip(1..).map(|(body, tag)| Delivery {
-            tag,
-            queue: queue.into(),
-            routing_key: queue.into(),
-            body: body.into(),
-            ..Delivery::default()
-        });
-        Self::of(&Bulk::new("test".into(), deliveries))
+        let names = Names { routing_key: queue.into(), ..Names::default() }.into();
+        let origin = Arc::new(Origin { queue: queue.into(), names, ..Origin::default() });
+        let deliveries = bodies
+            .into_iter()
+            .zip(1..)
+            .map(|(body, tag)| (Arc::clone(&origin), Delivery { tag, body: body.into(), ..Delivery::default() }));
+        Self::of(&Bulk::new(None, &"test".into(), deliveries))
     }
 }
 

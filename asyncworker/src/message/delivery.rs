@@ -6,24 +6,98 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// One message as its source delivered it.
+/// What a batch of deliveries has in common, so that it is not moved and counted a message.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Delivery {
-    /// Which of the route's consumers it came by: its index among the route's queues.
+pub(crate) struct Origin {
+    /// Which of the route's consumers they came by: its index among the route's queues.
     pub(crate) lane: usize,
     /// The generation of that consumer's channel. A tag means nothing outside its epoch.
     pub(crate) epoch: u64,
-    /// The delivery tag.
-    pub(crate) tag: u64,
     pub(crate) queue: Arc<str>,
+    /// Of those that have none of their own.
+    pub(crate) names: Arc<Names>,
+}
+
+/// What a message was published to, and with which key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Names {
     pub(crate) exchange: Arc<str>,
     pub(crate) routing_key: Arc<str>,
+}
+
+/// One message as its source delivered it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Delivery {
+    /// The delivery tag.
+    pub(crate) tag: u64,
+    /// Where they are not those of its batch.
+    pub(crate) names: Option<Arc<Names>>,
     pub(crate) redelivered: bool,
     pub(crate) properties: LazyProperties,
     pub(crate) body: Bytes,
     /// What is broken about it, where its source could not read it: then it has no properties, no handler
     /// sees it, and it is refused by itself.
     pub(crate) malformed: Option<&'static str>,
+}
+
+#[cfg(any(feature = "amqp", feature = "memory"))]
+impl Names {
+    /// Whether it is published so. In octets, as they come: what is the same was read before.
+    pub(crate) fn are(&self, exchange: &[u8], routing_key: &[u8]) -> bool {
+        self.exchange.as_bytes() == exchange && self.routing_key.as_bytes() == routing_key
+    }
+
+    /// These in their place; one that does not change stays shared.
+    fn changed(&self, exchange: &str, routing_key: &str) -> Self {
+        let name = |last: &Arc<str>, name: &str| if **last == *name { Arc::clone(last) } else { name.into() };
+        Self { exchange: name(&self.exchange, exchange), routing_key: name(&self.routing_key, routing_key) }
+    }
+}
+
+/// The origin of a channel's deliveries while they come.
+#[cfg(any(feature = "amqp", feature = "memory"))]
+#[derive(Debug, Clone)]
+pub(crate) struct Origins {
+    batch: Arc<Origin>,
+    /// The last names that were not the batch's.
+    last: Arc<Names>,
+}
+
+#[cfg(any(feature = "amqp", feature = "memory"))]
+impl Origins {
+    pub(crate) fn new(lane: usize, epoch: u64, queue: Arc<str>) -> Self {
+        let names = Arc::default();
+        Self { batch: Origin { lane, epoch, queue, names: Arc::clone(&names) }.into(), last: names }
+    }
+
+    /// Of the batch that comes.
+    pub(crate) fn batch(&self) -> &Arc<Origin> {
+        &self.batch
+    }
+
+    /// The names for a delivery to carry: none, where they are its batch's. Those of the first of a batch are.
+    pub(crate) fn name(&mut self, is_first: bool, exchange: &str, routing_key: &str) -> Option<Arc<Names>> {
+        let (exchange_octets, key_octets) = (exchange.as_bytes(), routing_key.as_bytes());
+        if self.batch.names.are(exchange_octets, key_octets) {
+            return None;
+        }
+        if !self.last.are(exchange_octets, key_octets) {
+            self.last = self.last.changed(exchange, routing_key).into();
+        }
+        if is_first {
+            let Origin { lane, epoch, queue, .. } = &*self.batch;
+            let (queue, names) = (Arc::clone(queue), Arc::clone(&self.last));
+            self.batch = Origin { lane: *lane, epoch: *epoch, queue, names }.into();
+            return None;
+        }
+        Some(Arc::clone(&self.last))
+    }
+}
+
+impl Delivery {
+    pub(crate) fn names<'a>(&'a self, origin: &'a Origin) -> &'a Names {
+        self.names.as_ref().unwrap_or(&origin.names)
+    }
 }
 
 /// Of a delivery whose body is over the route's limit.
@@ -38,13 +112,18 @@ const UNDECODABLE: u8 = 0b0100;
 /// `MARKED` plus one), and whether its body was asked for and did not decode.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    pub(crate) origin: Arc<Origin>,
     pub(crate) delivery: Delivery,
     said: AtomicU8,
 }
 
 impl Entry {
-    fn new(delivery: Delivery) -> Self {
-        Self { delivery, said: AtomicU8::new(0) }
+    fn new((origin, delivery): (Arc<Origin>, Delivery)) -> Self {
+        Self { origin, delivery, said: AtomicU8::new(0) }
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        self.delivery.names(&self.origin)
     }
 
     /// The last mark wins.
@@ -91,17 +170,51 @@ struct Shared {
 #[derive(Debug)]
 enum Entries {
     One([Entry; 1]),
-    Many(Box<[Entry]>),
+    Many(Vec<Entry>),
 }
 
 impl Bulk {
-    pub(crate) fn new(route: Arc<str>, deliveries: impl IntoIterator<Item = Delivery>) -> Self {
-        let mut entries = deliveries.into_iter().map(Entry::new);
-        let entries = match (entries.next(), entries.size_hint()) {
-            (Some(one), (0, Some(0))) => Entries::One([one]),
-            (first, _) => Entries::Many(first.into_iter().chain(entries).collect()),
-        };
-        Self { shared: Arc::new(Shared { route, entries }) }
+    /// A bulk of these, in the room of one that has ended if there is such.
+    pub(crate) fn new(
+        room: Option<Self>,
+        route: &Arc<str>,
+        deliveries: impl IntoIterator<Item = (Arc<Origin>, Delivery)>,
+    ) -> Self {
+        let entries = deliveries.into_iter().map(Entry::new);
+        if let Some(mut bulk) = room
+            && let Some(Shared { entries: Entries::Many(many), .. }) = Arc::get_mut(&mut bulk.shared)
+        {
+            many.extend(entries);
+            return bulk;
+        }
+        Self { shared: Arc::new(Shared { route: Arc::clone(route), entries: Entries::Many(entries.collect()) }) }
+    }
+
+    /// The same for a bulk of one.
+    pub(crate) fn one(room: Option<Self>, route: &Arc<str>, origin: &Arc<Origin>, delivery: Delivery) -> Self {
+        if let Some(mut bulk) = room
+            && let Some(Shared { entries: Entries::One([entry]), .. }) = Arc::get_mut(&mut bulk.shared)
+        {
+            // To count it down and up again would cost as much as all the rest here.
+            if !Arc::ptr_eq(&entry.origin, origin) {
+                entry.origin = Arc::clone(origin);
+            }
+            entry.delivery = delivery;
+            *entry.said.get_mut() = 0;
+            return bulk;
+        }
+        let entries = Entries::One([Entry::new((Arc::clone(origin), delivery))]);
+        Self { shared: Arc::new(Shared { route: Arc::clone(route), entries }) }
+    }
+
+    /// Lets go of its messages when their handler has ended, and leaves its room to the next bulk of its route.
+    /// Nothing, where the handler has left a message to somebody.
+    pub(crate) fn into_room(mut self) -> Option<Self> {
+        match &mut Arc::get_mut(&mut self.shared)?.entries {
+            Entries::One([entry]) => entry.delivery = Delivery::default(),
+            Entries::Many(many) => many.clear(),
+        }
+        Some(self)
     }
 
     /// The name of the route.

@@ -7,9 +7,9 @@ mod properties;
 
 pub use batch::{Batch, Marks};
 pub use delivery::Bulk;
+pub(crate) use delivery::{Delivery, Entry, Names, Origin};
 #[cfg(any(feature = "amqp", feature = "memory"))]
-pub(crate) use delivery::TOO_LARGE;
-pub(crate) use delivery::{Delivery, Entry};
+pub(crate) use delivery::{Origins, TOO_LARGE};
 #[cfg(feature = "amqp")]
 pub(crate) use lazy::LazyProperties;
 pub use properties::{HeaderValue, Headers, Properties};
@@ -54,19 +54,19 @@ impl<T> Message<T> {
     /// The queue it was consumed from.
     #[must_use]
     pub fn queue(&self) -> &str {
-        &self.entry().delivery.queue
+        &self.entry().origin.queue
     }
 
     /// The exchange it was published to; empty for the default exchange.
     #[must_use]
     pub fn exchange(&self) -> &str {
-        &self.entry().delivery.exchange
+        &self.entry().names().exchange
     }
 
     /// The routing key it was published with.
     #[must_use]
     pub fn routing_key(&self) -> &str {
-        &self.entry().delivery.routing_key
+        &self.entry().names().routing_key
     }
 
     /// Whether the broker has delivered it before, to anybody: after a requeue, a crash or a lost
@@ -145,14 +145,14 @@ impl<T: DeserializeOwned> Message<T> {
 pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, DecodeError> {
     serde_json::from_slice(&entry.delivery.body).map_err(|error| {
         let error = DecodeError {
-            queue: Arc::clone(&entry.delivery.queue),
+            queue: Arc::clone(&entry.origin.queue),
             length: entry.delivery.body.len(),
             source: Arc::new(error),
         };
         if !entry.undecodable() {
             entry.set_undecodable();
             tracing::warn!(
-                queue = &*entry.delivery.queue,
+                queue = &*entry.origin.queue,
                 message_id = entry.delivery.properties.get().and_then(|p| p.message_id.as_deref()),
                 error = %error.source,
                 "a message's body does not decode"

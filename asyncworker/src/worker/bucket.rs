@@ -1,7 +1,8 @@
 //! The bucket: deliveries that wait to become a bulk, by size or by time.
 
-use crate::message::Delivery;
+use crate::message::{Delivery, Origin};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -11,20 +12,31 @@ pub(crate) struct Bucket {
     size: usize,
     interval: Duration,
     waiting: VecDeque<Delivery>,
-    /// Moments, and how many of those that wait came then. Never 0.
-    came: VecDeque<(Instant, usize)>,
+    /// The batches of those that wait.
+    came: VecDeque<Came>,
+    /// Of the one that was taken last.
+    origin: Arc<Origin>,
+}
+
+/// A batch of which some wait.
+#[derive(Debug)]
+struct Came {
+    at: Instant,
+    origin: Arc<Origin>,
+    /// Never 0.
+    number: usize,
 }
 
 impl Bucket {
     pub(crate) fn new(size: usize, interval: Duration) -> Self {
-        Self { size, interval, waiting: VecDeque::new(), came: VecDeque::new() }
+        Self { size, interval, waiting: VecDeque::new(), came: VecDeque::new(), origin: Arc::default() }
     }
 
-    pub(crate) fn put(&mut self, now: Instant, deliveries: Vec<Delivery>) {
+    pub(crate) fn put(&mut self, at: Instant, origin: Arc<Origin>, deliveries: Vec<Delivery>) {
         if deliveries.is_empty() {
             return;
         }
-        self.came.push_back((now, deliveries.len()));
+        self.came.push_back(Came { at, origin, number: deliveries.len() });
         if self.waiting.is_empty() {
             // None of them is moved.
             self.waiting = deliveries.into();
@@ -41,45 +53,57 @@ impl Bucket {
     /// When the first message will have waited long enough. An interval beyond what the clock can
     /// count never comes.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.came.front().and_then(|(arrival, _)| arrival.checked_add(self.interval))
+        self.came.front().and_then(|came| came.at.checked_add(self.interval))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// The next bulk: as many as it holds, at most its size.
-    pub(crate) fn take(&mut self) -> impl ExactSizeIterator<Item = Delivery> {
+    /// The next bulk: as many as it holds, at most its size. To be taken to its end.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (Arc<Origin>, Delivery)> {
         let size = self.size.min(self.waiting.len());
-        let mut taken = size;
-        while let Some((_, first)) = self.came.front_mut()
-            && taken > 0
-        {
-            let of_these = taken.min(*first);
-            taken -= of_these;
-            *first -= of_these;
-            if *first == 0 {
-                self.came.pop_front();
-            }
+        let came = &mut self.came;
+        self.waiting.drain(..size).map(|delivery| {
+            let origin = match came.front_mut() {
+                Some(first) if first.number > 1 => {
+                    first.number -= 1;
+                    Arc::clone(&first.origin)
+                }
+                _ => came.pop_front().map(|last| last.origin).unwrap_or_default(),
+            };
+            (origin, delivery)
+        })
+    }
+
+    /// The next message, where that is a bulk.
+    pub(crate) fn take_one(&mut self) -> Option<(&Arc<Origin>, Delivery)> {
+        let delivery = self.waiting.pop_front()?;
+        if self.came.front()?.number == 1 {
+            self.origin = self.came.pop_front()?.origin;
+            return Some((&self.origin, delivery));
         }
-        self.waiting.drain(..size)
+        let first = self.came.front_mut()?;
+        first.number -= 1;
+        Some((&first.origin, delivery))
     }
 
     /// Forgets what came by a consumer whose channel is gone: those messages come again.
     pub(crate) fn forget(&mut self, lane: usize) {
-        let mut moment = 0;
-        let mut of_it = self.came.front().map_or(0, |(_, number)| *number);
-        self.waiting.retain(|delivery| {
-            while of_it == 0 {
-                moment += 1;
-                of_it = self.came[moment].1;
+        let mut batches = self.came.iter();
+        let mut stays = true;
+        let mut of_it = 0;
+        self.waiting.retain(|_| {
+            if of_it == 0
+                && let Some(batch) = batches.next()
+            {
+                of_it = batch.number;
+                stays = batch.origin.lane != lane;
             }
             of_it -= 1;
-            let stays = delivery.lane != lane;
-            self.came[moment].1 -= usize::from(!stays);
             stays
         });
-        self.came.retain(|(_, number)| *number > 0);
+        self.came.retain(|batch| batch.origin.lane != lane);
     }
 
     pub(crate) fn clear(&mut self) {

@@ -22,8 +22,8 @@ pub(crate) use window::Frame;
 #[cfg(test)]
 mod tests;
 
-use crate::handler::BoundHandler;
-use crate::message::{Bulk, Delivery};
+use crate::handler::{BoundHandler, Handling};
+use crate::message::{Bulk, Delivery, Origin};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use bucket::Bucket;
@@ -40,7 +40,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument, Span};
-use window::{Stamp, Window};
+use window::Window;
 
 /// What has ended is settled at once, but not again within this time unless half the prefetch waits: waiting
 /// longer would starve the consumer. So a quiet route settles at once and by no timer, and a busy one sends few
@@ -102,6 +102,12 @@ impl Open {
     }
 }
 
+#[derive(Default)]
+struct Room {
+    bulk: Option<Bulk>,
+    handling: Option<Handling>,
+}
+
 /// How a task ended.
 type Ended = Result<(Id, Conclusion), JoinError>;
 
@@ -114,6 +120,8 @@ struct State {
     credit: Credit,
     retries: Retries,
     progress: Arc<Progress>,
+    /// Of a bulk and of a handler that have ended: what runs in place takes it, and so allocates nothing.
+    room: Room,
     runs: JoinSet<Conclusion>,
     running: HashMap<Id, Bulk>,
     /// Read once a pass, and after each run in place.
@@ -154,6 +162,7 @@ impl Worker {
             credit: Credit::default(),
             retries: Retries::default(),
             progress,
+            room: Room::default(),
             runs: JoinSet::new(),
             running: HashMap::new(),
             now,
@@ -214,12 +223,11 @@ impl State {
                 self.lanes[lane].open = Some(Open { epoch, settler, window: Window::new() });
                 self.progress.consumes(lane, true);
             }
-            Signal::Deliveries(mut deliveries) => {
-                let at = self.progress.stamp(self.now);
-                deliveries.retain(|delivery| self.enter(delivery, at));
+            Signal::Deliveries { origin, mut deliveries } => {
+                self.enter(&origin, &mut deliveries);
                 // What comes in while draining is handled by nobody: it is given back at the end.
                 if !self.draining {
-                    self.bucket.put(self.now, deliveries);
+                    self.bucket.put(self.now, origin, deliveries);
                 }
             }
             Signal::Lost { lane, epoch } => {
@@ -238,25 +246,29 @@ impl State {
         }
     }
 
-    /// Enters a delivery into its window. Gives whether it is to be handled: one of a lost epoch comes
-    /// again, and one that its source could not read is refused at once, by itself.
-    fn enter(&mut self, delivery: &Delivery, at: Stamp) -> bool {
-        let Some(open) = self.lanes[delivery.lane].open.as_mut().filter(|open| open.epoch == delivery.epoch) else {
-            return false;
+    /// Enters deliveries into their window, and leaves those that are to be handled: of a lost epoch none, because
+    /// they come again. One that its source could not read is refused at once, by itself.
+    fn enter(&mut self, origin: &Origin, deliveries: &mut Vec<Delivery>) {
+        let at = self.progress.stamp(self.now);
+        let Some(open) = self.lanes[origin.lane].open.as_mut().filter(|open| open.epoch == origin.epoch) else {
+            return deliveries.clear();
         };
-        open.window.delivered(delivery.tag, at);
-        let Some(cause) = delivery.malformed else { return true };
-        open.window.conclude(delivery.tag, Action::Reject);
-        tracing::warn!(
-            route = &*self.shared.route,
-            queue = &*delivery.queue,
-            exchange = &*delivery.exchange,
-            routing_key = &*delivery.routing_key,
-            length = delivery.body.len(),
-            cause,
-            "a message is rejected unread"
-        );
-        false
+        deliveries.retain(|delivery| {
+            open.window.delivered(delivery.tag, at);
+            let Some(cause) = delivery.malformed else { return true };
+            open.window.conclude(delivery.tag, Action::Reject);
+            let names = delivery.names(origin);
+            tracing::warn!(
+                route = &*self.shared.route,
+                queue = &*origin.queue,
+                exchange = &*names.exchange,
+                routing_key = &*names.routing_key,
+                length = delivery.body.len(),
+                cause,
+                "a message is rejected unread"
+            );
+            false
+        });
     }
 
     /// The lane's channel, if it is still the one of this epoch: a tag of another means nothing to it.
@@ -277,17 +289,17 @@ impl State {
     /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task. Gives
     /// whether it was polled.
     fn start_bulk(&mut self) -> bool {
-        let bulk = Bulk::new(Arc::clone(&self.shared.route), self.bucket.take());
+        let bulk = self.next_bulk();
         let span = tracing::debug_span!("bulk", route = &*self.shared.route, messages = bulk.len());
         let mut begun = None;
         let in_place = self.credit.is_good();
         if in_place {
-            let polled = span.in_scope(|| self.shared.poll_once(&bulk, self.now));
+            let polled = span.in_scope(|| self.shared.poll_once(&bulk, &mut self.room.handling, self.now));
             let start = std::mem::replace(&mut self.now, Instant::now());
             self.credit.in_place(self.now - start, matches!(polled, Polled::Ended(_)));
             match polled {
                 Polled::Ended(conclusion) => {
-                    self.conclude(&bulk, &conclusion);
+                    self.conclude(bulk, &conclusion);
                     return true;
                 }
                 Polled::GoesOn(handler) => begun = Some(handler),
@@ -302,6 +314,16 @@ impl State {
         in_place
     }
 
+    fn next_bulk(&mut self) -> Bulk {
+        let (room, route) = (self.room.bulk.take(), &self.shared.route);
+        if self.shared.policy.bulk == 1
+            && let Some((origin, delivery)) = self.bucket.take_one()
+        {
+            return Bulk::one(room, route, origin, delivery);
+        }
+        Bulk::new(room, route, self.bucket.take())
+    }
+
     fn ended(&mut self, ended: Ended) {
         let (id, conclusion) = match ended {
             Ok(ended) => ended,
@@ -309,11 +331,11 @@ impl State {
             Err(error) => (error.id(), Conclusion::All(self.shared.policy.on_exception)),
         };
         if let Some(bulk) = self.running.remove(&id) {
-            self.conclude(&bulk, &conclusion);
+            self.conclude(bulk, &conclusion);
         }
     }
 
-    fn conclude(&mut self, bulk: &Bulk, conclusion: &Conclusion) {
+    fn conclude(&mut self, bulk: Bulk, conclusion: &Conclusion) {
         let all_back = matches!(conclusion, Conclusion::All(Action::Requeue));
         match self.retries.ended(all_back, self.now) {
             Some(News::Slowed) => tracing::warn!(
@@ -325,11 +347,11 @@ impl State {
         }
         for (place, entry) in bulk.entries().iter().enumerate() {
             let action = conclusion.action(place).unwrap_or(self.shared.policy.on_exception);
-            let delivery = &entry.delivery;
-            if let Some(open) = self.open_lane(delivery.lane, delivery.epoch) {
-                open.window.conclude(delivery.tag, action);
+            if let Some(open) = self.open_lane(entry.origin.lane, entry.origin.epoch) {
+                open.window.conclude(entry.delivery.tag, action);
             }
         }
+        self.room.bulk = bulk.into_room();
     }
 
     /// Settles what has ended when it is time, or else says when that is.

@@ -69,16 +69,20 @@ impl Shared {
     ///
     /// Nobody is woken by what this poll waits for. Nothing is lost by that: the task polls at once, and a future
     /// must then see for itself what has happened meanwhile, and tell the waker of its latest poll of the rest.
-    pub(crate) fn poll_once(&self, bulk: &Bulk, now: Instant) -> Polled {
+    /// `room` is the box of a handler that has ended, for the next one.
+    pub(crate) fn poll_once(&self, bulk: &Bulk, room: &mut Option<Handling>, now: Instant) -> Polled {
         // All that is the handler's is inside: its call, its poll, its drop and its errors' texts.
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| {
-            let mut handling = (self.handler)(bulk.clone());
-            match handling.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let mut handling = (self.handler)(bulk.clone(), room.take());
+            match handling.poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Pending => Polled::GoesOn(Begun { handling, at: now }),
                 Poll::Ready(Ok(outcome)) if !outcome.publish.is_empty() => {
-                    Polled::GoesOn(Begun { handling: Box::pin(std::future::ready(Ok(outcome))), at: now })
+                    Polled::GoesOn(Begun { handling: Handling::new(std::future::ready(Ok(outcome))), at: now })
                 }
-                Poll::Ready(ended) => Polled::Ended(self.conclude(bulk, ended.map(|outcome| outcome.action))),
+                Poll::Ready(ended) => {
+                    *room = Some(handling);
+                    Polled::Ended(self.conclude(bulk, ended.map(|outcome| outcome.action)))
+                }
             }
         }));
         polled.unwrap_or_else(|panic| Polled::Ended(self.conclude(bulk, Err(panicked(&*panic)))))
@@ -102,7 +106,7 @@ impl Shared {
         let elapsed = begun.as_ref().map(|begun| begun.at.elapsed()).unwrap_or_default();
         // The call itself is made inside, so that a panic before the first await is caught too. Nothing of
         // the handler is touched again after a panic: its future is dropped with everything it held.
-        let handling = async move { begun.map_or_else(|| handler(bulk), |begun| begun.handling).await };
+        let handling = async move { begun.map_or_else(|| handler(bulk, None), |begun| begun.handling).await };
         let guarded = AssertUnwindSafe(handling).catch_unwind();
         let ended = match self.policy.timeout {
             None => guarded.await,

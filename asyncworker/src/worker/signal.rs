@@ -1,15 +1,15 @@
 //! What the engine and a consumer say to each other: the one tells what happens, the other settles.
 
 use super::Frame;
-use crate::message::Delivery;
+use crate::message::{Delivery, Origin};
 use std::sync::Arc;
 
 /// What a consumer tells the engine.
 pub(crate) enum Signal {
     /// A channel is open and consumes. Deliveries of its epoch follow.
     Opened { lane: usize, epoch: u64, settler: Arc<dyn Settler> },
-    /// Deliveries, as many as were ready; never more unsettled ones than the prefetch.
-    Deliveries(Vec<Delivery>),
+    /// Deliveries, as many as were ready, and what they have in common; never more unsettled ones than the prefetch.
+    Deliveries { origin: Arc<Origin>, deliveries: Vec<Delivery> },
     /// The channel is gone, and with it every tag of its epoch: those messages come again.
     Lost { lane: usize, epoch: u64 },
     /// As it was told, the consumer consumes no more; no delivery follows.

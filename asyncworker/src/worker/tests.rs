@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{Frame, Progress, Settler, Signal, Stop, Worker};
-use crate::handler::{BoundHandler, Failure, Outcome};
-use crate::message::{Bulk, Delivery, Message};
+use crate::handler::{BoundHandler, Failure, Outcome, handling};
+use crate::message::{Bulk, Delivery, Message, Origin};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use std::sync::{Arc, Mutex};
@@ -61,10 +61,10 @@ where
 {
     let (outbox, inbox) = mpsc::unbounded_channel();
     let (note, seen) = watch::channel(Vec::new());
-    let handler: BoundHandler = Arc::new(move |bulk: Bulk| {
+    let handler: BoundHandler = Arc::new(move |bulk: Bulk, ended| {
         let tags = bulk.entries().iter().map(|entry| entry.delivery.tag).collect();
         note.send_modify(|seen: &mut Vec<Vec<u64>>| seen.push(tags));
-        Box::pin(handle(bulk.messages()))
+        handling(handle(bulk.messages()), ended)
     });
     let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
     let worker = Worker {
@@ -102,14 +102,14 @@ impl Bench {
 
     /// Messages with these tags, each with its tag as its body.
     fn deliver(&self, tags: impl IntoIterator<Item = u64>) {
-        let deliveries = tags.into_iter().map(|tag| Delivery {
-            epoch: self.epoch,
-            tag,
-            queue: "orders".into(),
-            body: tag.to_string().into(),
-            ..Delivery::default()
-        });
-        self.outbox.send(Signal::Deliveries(deliveries.collect())).ok().unwrap();
+        let deliveries =
+            tags.into_iter().map(|tag| Delivery { tag, body: tag.to_string().into(), ..Delivery::default() });
+        self.send(deliveries.collect());
+    }
+
+    fn send(&self, deliveries: Vec<Delivery>) {
+        let origin = Origin { epoch: self.epoch, queue: "orders".into(), ..Origin::default() }.into();
+        self.outbox.send(Signal::Deliveries { origin, deliveries }).ok().unwrap();
     }
 
     /// The bulks handled, once there are so many.
@@ -264,14 +264,9 @@ async fn defect_05_a_body_that_does_not_decode_harms_no_other_message() {
         }
         Ok(Outcome::default())
     });
-    let deliveries = [(1, "1"), (2, "{"), (3, "3")].map(|(tag, body)| Delivery {
-        epoch: 1,
-        tag,
-        queue: "orders".into(),
-        body: body.into(),
-        ..Delivery::default()
-    });
-    bench.outbox.send(Signal::Deliveries(deliveries.into())).ok().unwrap();
+    let deliveries =
+        [(1, "1"), (2, "{"), (3, "3")].map(|(tag, body)| Delivery { tag, body: body.into(), ..Delivery::default() });
+    bench.send(deliveries.into());
     let reject = |tag, requeue| Frame::Reject { tag, requeue };
     // The handler gave up at the broken one by `?`: the others are its exception, the broken one is not.
     assert_eq!(bench.frames(3).await, [reject(1, true), reject(2, false), reject(3, true)]);
@@ -281,8 +276,8 @@ async fn defect_05_a_body_that_does_not_decode_harms_no_other_message() {
 async fn a_message_that_cannot_be_read_is_rejected_alone_and_never_handled() {
     let mut bench = bench(Policy { bulk: 2, ..policy() }, ok);
     let deliveries = [(1, None), (2, Some("its routing key is not UTF-8")), (3, None)]
-        .map(|(tag, malformed)| Delivery { epoch: 1, tag, malformed, ..Delivery::default() });
-    bench.outbox.send(Signal::Deliveries(deliveries.into())).ok().unwrap();
+        .map(|(tag, malformed)| Delivery { tag, malformed, ..Delivery::default() });
+    bench.send(deliveries.into());
     assert_eq!(bench.bulks(1).await, [[1, 3]]);
     assert_eq!(bench.frames(2).await, [Frame::Reject { tag: 2, requeue: false }, ack(3)]);
 }
@@ -290,8 +285,8 @@ async fn a_message_that_cannot_be_read_is_rejected_alone_and_never_handled() {
 #[tokio::test(start_paused = true)]
 async fn a_message_that_cannot_be_read_is_rejected_though_nothing_else_comes() {
     let bench = bench(policy(), ok);
-    let broken = Delivery { epoch: 1, tag: 1, malformed: Some("broken"), ..Delivery::default() };
-    bench.outbox.send(Signal::Deliveries(vec![broken])).ok().unwrap();
+    let broken = Delivery { tag: 1, malformed: Some("broken"), ..Delivery::default() };
+    bench.send(vec![broken]);
     assert_eq!(bench.frames(1).await, [Frame::Reject { tag: 1, requeue: false }]);
     assert!(bench.seen.borrow().is_empty());
 }

@@ -6,6 +6,7 @@ use super::report::Attempts;
 use super::wire::{self, Outlet};
 use crate::backend::Subscription;
 use crate::error::{BoxError, one_line};
+use crate::message::Origins;
 use crate::worker::{Frame, Settler, Signal};
 use futures_util::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
@@ -112,9 +113,7 @@ impl Consumer {
         // has come to lapin, so both ends of their way are ready before it is asked.
         let Subscription { lane, queue, max_body, inbox, .. } = &self.subscription;
         let outlet = Outlet::Deliveries {
-            lane: *lane,
-            epoch,
-            queue: Arc::clone(queue),
+            origins: Origins::new(*lane, epoch, Arc::clone(queue)),
             max_body: *max_body,
             inbox: inbox.clone(),
         };

@@ -5,6 +5,7 @@ use super::connection::FRAME_MAX;
 use super::wire::{Outlet, Stream, Wire, split};
 use crate::backend::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
+use crate::message::Origins;
 use crate::publish::{Publish, PublishError};
 use crate::settings::Settings;
 use crate::topology::Thing;
@@ -65,7 +66,8 @@ async fn consume(socket: Option<DuplexStream>, subscription: Subscription) {
     let Some(socket) = socket else { return };
     let (read, write) = split(socket);
     let wire = Wire::new(FRAME_MAX);
-    let settler = Arc::new(wire.register(1, Outlet::Deliveries { lane, epoch: 1, queue, max_body, inbox }));
+    let origins = Origins::new(lane, 1, queue);
+    let settler = Arc::new(wire.register(1, Outlet::Deliveries { origins, max_body, inbox }));
     subscription.tell(Signal::Opened { lane, epoch: 1, settler });
     let _stream = Stream::new(read, write, wire);
     cancel.cancelled().await;

@@ -289,8 +289,10 @@ impl Flight {
             let publish = &sent.job.publish;
             sent.returned.is_none()
                 && publish.mandatory
-                && *publish.exchange == *message.exchange
-                && *publish.routing_key == *message.routing_key
+                && message
+                    .names
+                    .as_ref()
+                    .is_some_and(|names| names.are(publish.exchange.as_bytes(), publish.routing_key.as_bytes()))
                 && publish.properties.message_id.as_deref() == message_id
         });
         match found {

@@ -2,10 +2,10 @@
 
 use super::broker::State;
 use super::dead_letter::Reason;
-use super::message::Stored;
+use super::message::{Content, Stored};
 use super::queue::{Queue, QueueId};
 use crate::backend::Subscription;
-use crate::message::{Delivery, TOO_LARGE};
+use crate::message::{Delivery, Names, Origin, Origins, TOO_LARGE};
 use crate::route::Action;
 use crate::worker::Frame;
 use std::collections::{BTreeMap, VecDeque};
@@ -23,6 +23,7 @@ pub(super) struct Channel {
     consuming: bool,
     prefetch: usize,
     next_tag: u64,
+    origins: Origins,
     /// What is this consumer's share and has not been fetched yet.
     outgoing: VecDeque<Stored>,
     unsettled: BTreeMap<u64, Stored>,
@@ -91,6 +92,7 @@ impl State {
             // 0 is no limit, as in `basic.qos`; the engine never asks for that.
             prefetch: if *prefetch == 0 { usize::MAX } else { usize::from(*prefetch) },
             next_tag: 1,
+            origins: Origins::new(subscription.lane, epoch, Arc::clone(&subscription.queue)),
             outgoing: VecDeque::new(),
             unsettled: BTreeMap::new(),
             line: Arc::clone(&line),
@@ -147,21 +149,25 @@ impl State {
     }
 
     /// Everything that is ready and this consumer's share, as deliveries. None when the channel is gone.
-    pub(super) fn take(&mut self, epoch: u64, subscription: &Subscription) -> Option<Vec<Delivery>> {
+    pub(super) fn take(&mut self, epoch: u64, subscription: &Subscription) -> Option<(Arc<Origin>, Vec<Delivery>)> {
         let channel = self.channels.get(&epoch)?;
         if let (Some(id), true) = (channel.queue, channel.consuming) {
             self.dispatch(id, Some(epoch));
         }
         let channel = self.channels.get_mut(&epoch)?;
-        let Some(queue) = channel.queue.and_then(|id| self.queues.get(id)) else { return Some(Vec::new()) };
+        let Some(queue) = channel.queue.and_then(|id| self.queues.get(id)) else {
+            return Some((Arc::clone(channel.origins.batch()), Vec::new()));
+        };
         let mut deliveries = Vec::with_capacity(channel.outgoing.len());
         for stored in channel.outgoing.drain(..) {
             let tag = channel.next_tag;
             channel.next_tag += 1;
-            deliveries.push(deliver(subscription, epoch, tag, &stored, queue));
+            let Content { exchange, routing_key, .. } = &stored.content;
+            let names = channel.origins.name(deliveries.is_empty(), exchange, routing_key);
+            deliveries.push(deliver(names, subscription.max_body, tag, &stored, queue));
             channel.unsettled.insert(tag, stored);
         }
-        Some(deliveries)
+        Some((Arc::clone(channel.origins.batch()), deliveries))
     }
 
     /// Settles, as the frames say. A frame that names no outstanding delivery closes the channel.
@@ -321,7 +327,7 @@ impl Line {
     }
 }
 
-fn deliver(subscription: &Subscription, epoch: u64, tag: u64, stored: &Stored, queue: &Queue) -> Delivery {
+fn deliver(names: Option<Arc<Names>>, max_body: usize, tag: u64, stored: &Stored, queue: &Queue) -> Delivery {
     let content = &stored.content;
     let mut properties = content.properties.as_deref().map(|properties| Box::new(properties.clone()));
     if queue.policy.quorum && stored.returns > 0 {
@@ -329,15 +335,11 @@ fn deliver(subscription: &Subscription, epoch: u64, tag: u64, stored: &Stored, q
         headers.insert("x-delivery-count".into(), i64::from(stored.returns).into());
     }
     Delivery {
-        lane: subscription.lane,
-        epoch,
         tag,
-        queue: Arc::clone(&subscription.queue),
-        exchange: Arc::clone(&content.exchange),
-        routing_key: Arc::clone(&content.routing_key),
+        names,
         redelivered: stored.redelivered,
         properties: properties.into(),
         body: content.body.clone(),
-        malformed: (content.body.len() > subscription.max_body).then_some(TOO_LARGE),
+        malformed: (content.body.len() > max_body).then_some(TOO_LARGE),
     }
 }

@@ -76,8 +76,8 @@ impl Consumer {
         loop {
             match self.broker.with(|state| state.take(epoch, &self.subscription)) {
                 None => return End::Lost(line.lost.get().cloned().unwrap_or(Cause::Disconnected)),
-                Some(deliveries) if deliveries.is_empty() => {}
-                Some(deliveries) => self.subscription.tell(Signal::Deliveries(deliveries)),
+                Some((_, deliveries)) if deliveries.is_empty() => {}
+                Some((origin, deliveries)) => self.subscription.tell(Signal::Deliveries { origin, deliveries }),
             }
             tokio::select! {
                 biased;

@@ -230,3 +230,44 @@ async fn a_drain_settles_what_has_ended_at_once() {
     settle_down().await;
     assert_eq!(*bench.wire.0.lock().unwrap(), [single(1), single(2)]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_keeps_stays_as_it_is_while_other_messages_are_handled() {
+    for bulk in [1, 2] {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let keep = Arc::clone(&kept);
+        let bench = bench(Policy { bulk, ..policy() }, move |messages| {
+            if messages[0].body().unwrap() % 4 < 2 {
+                keep.lock().unwrap().extend(messages);
+            }
+            async { Ok(Outcome::default()) }
+        });
+        bench.deliver(1..=8);
+        settle_down().await;
+        let kept = kept.lock().unwrap();
+        assert!(kept.len() >= 2);
+        for message in kept.iter() {
+            assert_eq!(message.body().unwrap().to_string(), *message.raw());
+            assert_eq!(message.marked(), None);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_marks_and_the_failure_of_one_run_are_not_the_next_ones() {
+    let bench = bench(policy(), |messages| async move {
+        match messages[0].body()? {
+            1 => messages[0].reject(),
+            2 => panic!("on purpose"),
+            _ => {}
+        }
+        Ok(Outcome::default())
+    });
+    let undecodable = Delivery { tag: 4, body: "{".into(), ..Delivery::default() };
+    bench.deliver(1..=3);
+    bench.send(vec![undecodable]);
+    bench.deliver([5]);
+    let reject = |tag, requeue| Frame::Reject { tag, requeue };
+    let frames = bench.frames(4).await;
+    assert_eq!(frames, [reject(1, false), reject(2, true), reject(4, false), Frame::Ack { tag: 5, multiple: true }]);
+}

@@ -1,7 +1,7 @@
 //! What a broker says of publishes on a channel in confirm mode.
 
 use super::properties::Input;
-use crate::message::Delivery;
+use crate::message::{Delivery, Names};
 
 #[derive(Debug)]
 pub(in super::super) enum Confirm {
@@ -57,7 +57,6 @@ pub(super) fn returned(payload: &[u8]) -> Option<(String, Delivery)> {
     let exchange = String::from_utf8_lossy(input.short_octets().ok()?);
     let routing_key = String::from_utf8_lossy(input.short_octets().ok()?);
     input.end().ok()?;
-    let message =
-        Delivery { exchange: (&*exchange).into(), routing_key: (&*routing_key).into(), ..Delivery::default() };
-    Some((reply, message))
+    let names = Names { exchange: (&*exchange).into(), routing_key: (&*routing_key).into() };
+    Some((reply, Delivery { names: Some(names.into()), ..Delivery::default() }))
 }

@@ -3,10 +3,9 @@
 use super::frame::{self, Frame};
 use super::octets::{Assembly, Blocks};
 use super::properties::{Input, check, decode};
-use super::walk::{Names, To, Verdict};
-use crate::message::{Delivery, LazyProperties, TOO_LARGE};
+use super::walk::Verdict;
+use crate::message::{Delivery, LazyProperties, Origins, TOO_LARGE};
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// How far a channel's delivery has come.
 #[derive(Default)]
@@ -116,40 +115,31 @@ impl Incoming {
 
 /// Reads `basic.deliver`: consumer tag, delivery tag, redelivered, exchange, routing key. Nothing, when
 /// its lengths do not add up: then there is no telling which message it was.
-pub(super) fn deliver(payload: &[u8], to: To<'_>, names: &mut Names) -> Option<Delivery> {
+pub(super) fn deliver(payload: &[u8], origins: &mut Origins, is_first: bool) -> Option<Delivery> {
     let mut input = Input(payload.get(4..)?);
     // A channel has one consumer.
     input.short_octets().ok()?;
     let tag = input.u64().ok()?;
     let redelivered = input.u8().ok()? & 1 != 0;
-    let exchange = name(&mut names.exchange, input.short_octets().ok()?);
-    let routing_key = name(&mut names.routing_key, input.short_octets().ok()?);
+    let (exchange, routing_key) = (input.short_octets().ok()?, input.short_octets().ok()?);
     input.end().ok()?;
-    let malformed = match (&exchange, &routing_key) {
-        (None, _) => Some("the name of its exchange is not UTF-8"),
-        (_, None) => Some("its routing key is not UTF-8"),
-        _ => None,
-    };
-    Some(Delivery {
-        lane: to.lane,
-        epoch: to.epoch,
-        tag,
-        queue: Arc::clone(to.queue),
-        exchange: exchange.unwrap_or_default(),
-        routing_key: routing_key.unwrap_or_default(),
-        redelivered,
-        properties: LazyProperties::default(),
-        body: Bytes::new(),
-        malformed,
-    })
-}
-
-/// The name in these octets: the last one again, where it is the same.
-fn name(last: &mut Arc<str>, octets: &[u8]) -> Option<Arc<str>> {
-    if last.as_bytes() != octets {
-        *last = std::str::from_utf8(octets).ok()?.into();
+    let mut delivery = Delivery { tag, redelivered, ..Delivery::default() };
+    // Most messages have the same names, and so cost no allocation.
+    if !origins.batch().names.are(exchange, routing_key) {
+        let (exchange, routing_key) = match (std::str::from_utf8(exchange), std::str::from_utf8(routing_key)) {
+            (Ok(exchange), Ok(routing_key)) => (exchange, routing_key),
+            (Ok(exchange), Err(_)) => {
+                delivery.malformed = Some("its routing key is not UTF-8");
+                (exchange, "")
+            }
+            (Err(_), _) => {
+                delivery.malformed = Some("the name of its exchange is not UTF-8");
+                ("", "")
+            }
+        };
+        delivery.names = origins.name(is_first, exchange, routing_key);
     }
-    Some(Arc::clone(last))
+    Some(delivery)
 }
 
 /// Keeps a property list that can be decoded; one that cannot makes the delivery malformed.

@@ -87,6 +87,7 @@ pub(super) use kit::runtime;
 pub(super) use outgoing::Sender;
 pub(super) use stream::Stream;
 
+use crate::message::Origins;
 use crate::worker::Signal;
 use outgoing::Outgoing;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -104,9 +105,7 @@ const FRAME_MIN_SIZE: usize = 4096;
 pub(super) enum Outlet {
     /// Deliveries, of a channel that consumes.
     Deliveries {
-        lane: usize,
-        epoch: u64,
-        queue: Arc<str>,
+        origins: Origins,
         /// A larger body is not kept.
         max_body: usize,
         /// Unbounded in type and bounded in fact: by the channel's prefetch.

@@ -9,7 +9,6 @@ use super::octets::{Blocks, is_sliced};
 use crate::message::Delivery;
 use crate::worker::Signal;
 use bytes::{Buf, BytesMut};
-use std::sync::Arc;
 
 /// The walk over one connection's octets.
 pub(super) struct Walker {
@@ -27,7 +26,6 @@ pub(super) struct Walker {
 /// A channel whose deliveries or confirms are taken out.
 struct Channel {
     outlet: Outlet,
-    names: Names,
     incoming: Incoming,
     /// Why the message that comes in was returned.
     reply: String,
@@ -37,21 +35,6 @@ struct Channel {
     listed: bool,
     /// How many came at once before.
     usual: usize,
-}
-
-/// The last names on a channel: most messages have the same, and so cost no allocation.
-#[derive(Default)]
-pub(super) struct Names {
-    pub(super) exchange: Arc<str>,
-    pub(super) routing_key: Arc<str>,
-}
-
-/// Whose a delivery is.
-#[derive(Clone, Copy)]
-pub(super) struct To<'a> {
-    pub(super) lane: usize,
-    pub(super) epoch: u64,
-    pub(super) queue: &'a Arc<str>,
 }
 
 /// What becomes of a frame.
@@ -76,7 +59,6 @@ impl Walker {
         }
         self.channels[place] = Some(Channel {
             outlet,
-            names: Names::default(),
             incoming: Incoming::Nothing,
             reply: String::new(),
             deliveries: Vec::new(),
@@ -186,7 +168,7 @@ impl Channel {
     /// Takes a delivery that is all there, in three frames and with a small body, as most are: it is made once
     /// and in its place. Gives how many octets that was. Everything else is taken frame by frame.
     fn take_at_once(&mut self, method: &Frame, octets: &[u8], frame_max: usize, blocks: &mut Blocks) -> Option<usize> {
-        let &Outlet::Deliveries { lane, epoch, ref queue, max_body, .. } = &self.outlet else { return None };
+        let Outlet::Deliveries { origins, max_body, .. } = &mut self.outlet else { return None };
         if method.kind != frame::METHOD || !self.incoming.is_nothing() {
             return None;
         }
@@ -197,10 +179,10 @@ impl Channel {
         let (length, list) = content::header(header.payload(at_header))?;
         // An empty body has no frame.
         let is_all = length == body.size as u64 && length > 0;
-        if !is_all || body.size > max_body || is_sliced(body.size) || frame::method(payload) != Some(frame::DELIVER) {
+        if !is_all || body.size > *max_body || is_sliced(body.size) || frame::method(payload) != Some(frame::DELIVER) {
             return None;
         }
-        let mut delivery = deliver(payload, To { lane, epoch, queue }, &mut self.names)?;
+        let mut delivery = deliver(payload, origins, self.deliveries.is_empty())?;
         content::set_properties(&mut delivery, list, blocks);
         delivery.body = blocks.copy(body.payload(at_body));
         self.push(delivery);
@@ -228,9 +210,9 @@ impl Channel {
         if !self.incoming.is_nothing() {
             return Verdict::Broken;
         }
-        let understood = match (method, &self.outlet) {
-            (Some(frame::DELIVER), &Outlet::Deliveries { lane, epoch, ref queue, .. }) => {
-                let delivery = deliver(payload, To { lane, epoch, queue }, &mut self.names);
+        let understood = match (method, &mut self.outlet) {
+            (Some(frame::DELIVER), Outlet::Deliveries { origins, .. }) => {
+                let delivery = deliver(payload, origins, self.deliveries.is_empty());
                 delivery.map(|delivery| self.incoming.begin(delivery))
             }
             (Some(frame::RETURN), Outlet::Confirms(_)) => confirm::returned(payload).map(|(reply, message)| {
@@ -281,10 +263,10 @@ impl Channel {
     fn hand_over(&mut self) {
         self.listed = false;
         match &self.outlet {
-            Outlet::Deliveries { inbox, .. } if !self.deliveries.is_empty() => {
-                let batch = std::mem::take(&mut self.deliveries);
-                self.usual = batch.len();
-                let _ = inbox.send(Signal::Deliveries(batch));
+            Outlet::Deliveries { origins, inbox, .. } if !self.deliveries.is_empty() => {
+                let (origin, deliveries) = (origins.batch().clone(), std::mem::take(&mut self.deliveries));
+                self.usual = deliveries.len();
+                let _ = inbox.send(Signal::Deliveries { origin, deliveries });
             }
             Outlet::Confirms(to) if !self.confirms.is_empty() => {
                 let _ = to.send(std::mem::take(&mut self.confirms));

@@ -9,7 +9,7 @@ mod topology;
 
 use super::Memory;
 use crate::backend::{Backend, Connection, Subscription};
-use crate::message::Delivery;
+use crate::message::{Delivery, Origin};
 use crate::settings::Settings;
 use crate::worker::{Frame, Settler, Signal};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ struct Client {
     close: CancellationToken,
     task: JoinHandle<()>,
     epoch: u64,
+    /// Of the last deliveries.
+    origin: Arc<Origin>,
     settler: Option<Arc<dyn Settler>>,
 }
 
@@ -59,7 +61,15 @@ impl Client {
     fn start(backend: &Arc<dyn Backend>, queue: &str, prefetch: u16) -> Self {
         let (subscription, inbox) = subscription(queue, prefetch);
         let (cancel, close) = (subscription.cancel.clone(), subscription.close.clone());
-        Self { inbox, cancel, close, task: backend.consume(subscription), epoch: 0, settler: None }
+        Self {
+            inbox,
+            cancel,
+            close,
+            task: backend.consume(subscription),
+            epoch: 0,
+            origin: Arc::default(),
+            settler: None,
+        }
     }
 
     async fn signal(&mut self) -> Signal {
@@ -81,9 +91,10 @@ impl Client {
     /// One signal's deliveries.
     async fn deliveries(&mut self) -> Vec<Delivery> {
         match self.signal().await {
-            Signal::Deliveries(deliveries) => {
+            Signal::Deliveries { origin, deliveries } => {
                 assert!(!deliveries.is_empty());
-                assert!(deliveries.iter().all(|delivery| delivery.lane == 3 && delivery.epoch == self.epoch));
+                assert_eq!((origin.lane, origin.epoch), (3, self.epoch));
+                self.origin = origin;
                 deliveries
             }
             other => panic!("{}", name(&other)),
@@ -145,7 +156,7 @@ impl Client {
 fn name(signal: &Signal) -> String {
     match signal {
         Signal::Opened { epoch, .. } => format!("opened {epoch}"),
-        Signal::Deliveries(deliveries) => format!("deliveries {deliveries:?}"),
+        Signal::Deliveries { deliveries, .. } => format!("deliveries {deliveries:?}"),
         Signal::Lost { epoch, .. } => format!("lost {epoch}"),
         Signal::Cancelled { .. } => "cancelled".into(),
     }

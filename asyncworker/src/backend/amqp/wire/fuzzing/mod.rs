@@ -8,11 +8,13 @@ pub use oracle::properties;
 
 use super::Outlet;
 use super::walk::Walker;
-use crate::message::Delivery;
+use crate::message::{Delivery, Origin, Origins};
 use crate::worker::Signal;
 use bytes::BytesMut;
 use model::Model;
 use script::Script;
+use std::ops::Deref;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// What may be reserved ahead for one body, whatever size it claims to have.
@@ -42,8 +44,8 @@ pub fn reader(octets: &[u8]) {
         if let Some(channel) = channel {
             let (inbox, deliveries) = mpsc::unbounded_channel();
             let epoch = inboxes.len() as u64;
-            let outlet =
-                Outlet::Deliveries { lane: channel.into(), epoch, queue: "queue".into(), max_body: usize::MAX, inbox };
+            let origins = Origins::new(channel.into(), epoch, "queue".into());
+            let outlet = Outlet::Deliveries { origins, max_body: usize::MAX, inbox };
             walker.register(channel, outlet);
             model.register(channel);
             inboxes.push(deliveries);
@@ -56,16 +58,36 @@ pub fn reader(octets: &[u8]) {
     }
 }
 
-fn taken(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
-    let mut taken = Vec::new();
-    while let Ok(signal) = inbox.try_recv() {
-        match signal {
-            Signal::Deliveries(deliveries) => {
-                assert!(!deliveries.is_empty());
-                taken.extend(deliveries);
-            }
-            _ => panic!("a reader gives deliveries only"),
-        }
+/// A delivery as it was handed over.
+#[derive(Debug, Clone)]
+pub(super) struct Taken {
+    pub(super) origin: Arc<Origin>,
+    delivery: Delivery,
+}
+
+impl Taken {
+    pub(super) fn all_of(signal: Signal) -> Vec<Self> {
+        let Signal::Deliveries { origin, deliveries } = signal else { panic!("a reader gives deliveries only") };
+        assert!(!deliveries.is_empty());
+        deliveries.into_iter().map(|delivery| Self { origin: Arc::clone(&origin), delivery }).collect()
     }
-    taken
+
+    /// Its exchange and its routing key.
+    pub(super) fn published(&self) -> (&str, &str) {
+        let names = self.names(&self.origin);
+        (&names.exchange, &names.routing_key)
+    }
+}
+
+impl Deref for Taken {
+    type Target = Delivery;
+
+    fn deref(&self) -> &Delivery {
+        &self.delivery
+    }
+}
+
+/// All that was handed over.
+pub(super) fn taken(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Taken> {
+    std::iter::from_fn(|| inbox.try_recv().ok()).flat_map(Taken::all_of).collect()
 }

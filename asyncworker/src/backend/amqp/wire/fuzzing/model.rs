@@ -1,7 +1,7 @@
 //! The naive reader: it knows where reads end only to tell what is there already.
 
-use super::oracle;
-use crate::message::{Delivery, Properties};
+use super::{Taken, oracle};
+use crate::message::Properties;
 use lapin::protocol::{AMQPClass, basic, parse_class};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -188,12 +188,12 @@ fn deliver(payload: &[u8]) -> Option<Expected> {
 }
 
 impl Expected {
-    pub(super) fn check(self, taken: &Delivery) {
-        assert_eq!((taken.epoch, taken.tag, taken.redelivered), (self.epoch as u64, self.tag, self.redelivered));
+    pub(super) fn check(self, taken: &Taken) {
+        assert_eq!((taken.origin.epoch, taken.tag, taken.redelivered), (self.epoch as u64, self.tag, self.redelivered));
         assert!(taken.body == self.body, "a body differs");
         assert_eq!(taken.malformed.is_some(), self.names.is_none() || self.properties.is_none());
         if let (Some((exchange, routing_key)), Some(properties)) = (self.names, self.properties) {
-            assert_eq!((&*taken.exchange, &*taken.routing_key), (&*exchange, &*routing_key));
+            assert_eq!(taken.published(), (&*exchange, &*routing_key));
             let taken = taken.properties.get().cloned().unwrap_or_default();
             assert!(oracle::same(&taken, &properties), "{taken:?}, but {properties:?}");
         } else {

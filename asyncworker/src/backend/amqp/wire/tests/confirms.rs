@@ -39,7 +39,8 @@ fn walked(frames: &[AMQPFrame], piece: usize) -> (Vec<String>, Vec<u8>) {
             Confirm::Returned(returned) => {
                 let message = &returned.message;
                 let id = message.properties.get().and_then(|properties| properties.message_id.clone());
-                format!("{} {} {} {id:?}", returned.reply, message.exchange, message.routing_key)
+                let names = message.names.as_deref().unwrap();
+                format!("{} {} {} {id:?}", returned.reply, names.exchange, names.routing_key)
             }
             Confirm::Closed { code, reason } => format!("closed {code}: {reason}"),
         }));

@@ -186,7 +186,7 @@ proptest! {
             for (taken, put) in taken.iter().zip(expected) {
                 prop_assert_eq!(taken.malformed, None);
                 prop_assert_eq!(taken.tag, put.tag);
-                prop_assert_eq!((&*taken.exchange, &*taken.routing_key), (&*put.names.0, &*put.names.1));
+                prop_assert_eq!(taken.published(), (&*put.names.0, &*put.names.1));
                 prop_assert!(taken.body == put.body, "a body differs");
                 let expected = super::properties::expected(&put.properties);
                 prop_assert_eq!(taken.properties.get().cloned().unwrap_or_default(), expected);

@@ -135,11 +135,8 @@ async fn bench(heartbeat: u16) -> Bench {
     Bench { connection, broker, channel, consumer, sender, inbox }
 }
 
-async fn next(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
-    match tokio::time::timeout(LIMIT, inbox.recv()).await.unwrap() {
-        Some(Signal::Deliveries(deliveries)) => deliveries,
-        _ => panic!("no deliveries"),
-    }
+async fn next(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Taken> {
+    Taken::all_of(tokio::time::timeout(LIMIT, inbox.recv()).await.unwrap().unwrap())
 }
 
 /// The stream's next item; nothing, when it does not end or give one soon.

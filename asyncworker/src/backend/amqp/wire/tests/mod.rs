@@ -13,8 +13,9 @@ mod seeds;
 mod walking;
 mod writing;
 
+use super::fuzzing::{Taken, taken};
 use super::{Outlet, walk::Walker};
-use crate::message::Delivery;
+use crate::message::Origins;
 use crate::worker::Signal;
 use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic};
@@ -107,7 +108,7 @@ impl Bench {
     }
 
     /// What was handed over on this channel since, in order.
-    fn taken(&mut self, channel: u16) -> Vec<Delivery> {
+    fn taken(&mut self, channel: u16) -> Vec<Taken> {
         let own = self.inboxes.iter_mut().filter(|(own, _)| *own == channel);
         own.flat_map(|(_, inbox)| taken(inbox)).collect()
     }
@@ -125,23 +126,10 @@ fn limited_outlet(channel: u16, max_body: usize) -> (Outlet, mpsc::UnboundedRece
     let (inbox, deliveries) = mpsc::unbounded_channel();
     (
         Outlet::Deliveries {
-            lane: channel.into(),
-            epoch: 7,
-            queue: format!("queue {channel}").into(),
+            origins: Origins::new(channel.into(), 7, format!("queue {channel}").into()),
             max_body,
             inbox,
         },
         deliveries,
     )
-}
-
-fn taken(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
-    let mut taken = Vec::new();
-    while let Ok(signal) = inbox.try_recv() {
-        match signal {
-            Signal::Deliveries(deliveries) => taken.extend(deliveries),
-            _ => panic!("a reader gives deliveries only"),
-        }
-    }
-    taken
 }

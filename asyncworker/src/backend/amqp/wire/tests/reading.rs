@@ -18,11 +18,8 @@ fn connected() -> (Stream, DuplexStream, mpsc::UnboundedReceiver<Signal>) {
     (Stream::new(read, write, wire), broker, inbox)
 }
 
-async fn next(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Delivery> {
-    match tokio::time::timeout(LIMIT, inbox.recv()).await.unwrap() {
-        Some(Signal::Deliveries(deliveries)) => deliveries,
-        _ => panic!("no deliveries"),
-    }
+async fn next(inbox: &mut mpsc::UnboundedReceiver<Signal>) -> Vec<Taken> {
+    Taken::all_of(tokio::time::timeout(LIMIT, inbox.recv()).await.unwrap().unwrap())
 }
 
 #[tokio::test]

@@ -17,8 +17,9 @@ fn a_delivery_is_taken_with_all_that_belongs_to_it() {
     bench.read(&octets(&frames));
     let taken = bench.taken(1);
     let [taken] = &taken[..] else { panic!("{taken:?}") };
-    assert_eq!((taken.lane, taken.epoch, taken.tag, taken.redelivered), (1, 7, 2, true));
-    assert_eq!((&*taken.queue, &*taken.exchange, &*taken.routing_key), ("queue 1", "events", "order.paid"));
+    let origin = &taken.origin;
+    assert_eq!((origin.lane, origin.epoch, taken.tag, taken.redelivered), (1, 7, 2, true));
+    assert_eq!((&*origin.queue, taken.published()), ("queue 1", ("events", "order.paid")));
     assert_eq!((&taken.body[..], taken.malformed), (&b"body"[..], None));
     let properties = taken.properties.get().unwrap();
     assert_eq!((properties.priority, properties.message_id.as_deref()), (Some(3), Some("m")));
@@ -31,7 +32,7 @@ fn a_read_is_one_batch_a_channel() {
     let frames: Vec<_> = (1..=50).flat_map(|tag| delivery(1 + tag as u16 % 2, tag, &[b"body"])).collect();
     bench.read(&octets(&frames));
     for (_, inbox) in &mut bench.inboxes {
-        assert!(matches!(inbox.try_recv(), Ok(Signal::Deliveries(batch)) if batch.len() == 25));
+        assert!(matches!(inbox.try_recv(), Ok(Signal::Deliveries { deliveries, .. }) if deliveries.len() == 25));
         assert!(inbox.try_recv().is_err());
     }
 }
@@ -42,7 +43,25 @@ fn names_that_stay_the_same_are_the_same_allocation() {
     let frames: Vec<_> = (1..=3).flat_map(|tag| delivery(1, tag, &[])).collect();
     bench.read(&octets(&frames));
     let taken = bench.taken(1);
-    assert!(taken.windows(2).all(|pair| std::sync::Arc::ptr_eq(&pair[0].routing_key, &pair[1].routing_key)));
+    assert!(taken.iter().all(|one| one.names.is_none() && one.published() == taken[0].published()));
+}
+
+#[test]
+fn names_that_change_within_a_batch_are_each_deliverys_own_and_the_next_batch_begins_with_its_first() {
+    let mut bench = Bench::new([1]);
+    let named =
+        |tag, routing_key: &str| [deliver(1, tag, "events", routing_key), header(1, 0, BasicProperties::default())];
+    let read = |bench: &mut Bench, keys: [(u64, &str); 4]| {
+        let frames: Vec<_> = keys.into_iter().flat_map(|(tag, key)| named(tag, key)).collect();
+        bench.read(&octets(&frames));
+        let taken = bench.taken(1);
+        assert!(
+            taken.iter().zip(keys).all(|(taken, (tag, key))| taken.tag == tag && taken.published() == ("events", key))
+        );
+        taken.iter().map(|taken| taken.names.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&mut bench, [(1, "a"), (2, "b"), (3, "b"), (4, "a")]), [false, true, true, false]);
+    assert_eq!(read(&mut bench, [(5, "b"), (6, "a"), (7, "b"), (8, "")]), [false, true, false, true]);
 }
 
 #[test]
@@ -53,7 +72,7 @@ fn bodies_of_one_large_frame_are_not_copied_and_small_ones_leave_the_chunk_alone
         bench.input.extend_from_slice(&octets(&delivery(1, 1, &[&body])));
         let chunk = bench.input.as_ptr_range();
         bench.read(&[]);
-        let taken = bench.taken(1).remove(0).body;
+        let taken = bench.taken(1).remove(0).body.clone();
         assert_eq!(taken, body);
         assert_eq!(chunk.contains(&taken.as_ptr()), is_slice);
     }
