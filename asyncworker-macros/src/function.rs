@@ -80,6 +80,25 @@ impl Function {
         }
     }
 
+    /// Of a function that is measured and mounts nothing by that: it may be a method, and generic.
+    pub(crate) fn check_timed(&self, errors: &mut Errors) {
+        let Signature { asyncness, fn_token, ident, .. } = &self.signature;
+        if asyncness.is_none() {
+            errors.at(fn_token.span, format!("`timeit` measures an `async fn`: write `async fn {ident}`"));
+        }
+        if !matches!(self.body.clone().into_iter().next(), Some(TokenTree::Group(_))) {
+            errors.on(&self.signature, "`timeit` measures what a function does: put it on one with a body");
+        }
+    }
+
+    pub(crate) fn body(&self) -> &TokenStream {
+        &self.body
+    }
+
+    pub(crate) fn with_body(self, body: TokenStream) -> Self {
+        Self { body, ..self }
+    }
+
     /// The function as far as the compiler will have no complaint of its own about what `check` has reported.
     pub(crate) fn after_errors(mut self) -> Self {
         if self.signature.asyncness.is_some() {

@@ -18,6 +18,7 @@ mod options;
 mod suggestion;
 #[cfg(test)]
 mod tests;
+mod timeit;
 
 use proc_macro::TokenStream;
 
@@ -31,4 +32,10 @@ pub fn route(attr: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn sse(attr: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(&kinds::SSE, attr.into(), item.into()).into()
+}
+
+#[doc = include_str!("../docs/timeit.md")]
+#[proc_macro_attribute]
+pub fn timeit(attr: TokenStream, item: TokenStream) -> TokenStream {
+    timeit::expand(attr.into(), item.into()).into()
 }

@@ -1,5 +1,6 @@
 //! The one error of building, starting and stopping an app.
 
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -92,4 +93,13 @@ fn told_once(error: &(dyn StdError + 'static), between: &str) -> String {
         cause = error.source();
     }
     told
+}
+
+/// What a panic says.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with a value that is no text")
 }

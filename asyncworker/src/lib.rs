@@ -16,6 +16,7 @@ mod settings;
 mod state;
 mod status;
 pub mod telemetry;
+mod timeit;
 mod topology;
 mod worker;
 
@@ -36,10 +37,11 @@ pub use message::{Batch, Bulk, DecodeError, HeaderValue, Headers, Marks, Message
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
 pub use status::{QueueStatus, RouteStatus, Status};
+pub use timeit::{CallbackOutput, Timeit, TimeitOutcome, TimeitReport, Transactions};
 pub use topology::{Binding, Declaration, Exchange, Queue};
 
 #[cfg(feature = "macros")]
-pub use asyncworker_macros::route;
+pub use asyncworker_macros::{route, timeit};
 
 /// What a worker's file imports.
 pub mod prelude {
@@ -51,7 +53,7 @@ pub mod prelude {
     pub use crate::routes;
     pub use crate::{
         Action, App, Batch, Binding, Body, Exchange, Failure, Headers, Layer, Message, Properties, Publish, Publisher,
-        Queue, Route, RouteOptions, State,
+        Queue, Route, RouteOptions, State, Timeit, TimeitOutcome, TimeitReport,
     };
 }
 
@@ -59,6 +61,7 @@ pub mod prelude {
 #[cfg(feature = "macros")]
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::timeit::observed as timeit;
     pub use inventory;
 
     /// A function that has an attribute of ours.

@@ -1,5 +1,6 @@
 //! One run of a handler over a bulk, and what becomes of each message.
 
+use crate::error::panic_message;
 use crate::handler::{BoundHandler, Failure, Handling, Outcome};
 use crate::message::{Bulk, Entry};
 use crate::publish::Publisher;
@@ -136,10 +137,5 @@ impl Shared {
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Failure {
-    let message = panic
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("with a value that is no text");
-    Failure::new(format!("it panicked: {message}"))
+    Failure::new(format!("it panicked: {}", panic_message(panic)))
 }
