@@ -16,6 +16,7 @@ mod settings;
 mod state;
 mod status;
 pub mod telemetry;
+mod throttle;
 mod timeit;
 mod topology;
 mod worker;

@@ -48,3 +48,26 @@ async fn a_delivery_limit_that_loses_messages_is_warned_of_at_the_start() {
         "{warnings:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_messages_that_fail_alike_is_warned_of_now_and_then() {
+    async fn decode(order: Message) -> Result<(), Failure> {
+        order.body()?;
+        Err(Failure::reject("no store"))
+    }
+
+    let (events, broker) = (Events::listen(), Memory::new());
+    let app = App::new().connect(broker.clone()).route(Route::amqp(["flood"]).name("flood").handler(decode));
+    let app = app.start().await.unwrap();
+    for _ in 0..1_000 {
+        broker.push("flood", "{");
+        broker.push("flood", "{}");
+    }
+    broker.settled("flood", 2_000).await;
+    app.shutdown().await.unwrap();
+    for line in [["flood", "does not decode"], ["flood", "the handler failed"]] {
+        assert_eq!(events.lines(&line).len(), 1_000, "{line:?}");
+        let warnings = events.lines(&["WARN", line[0], line[1]]).len();
+        assert!((10..500).contains(&warnings), "{line:?}: {warnings}");
+    }
+}

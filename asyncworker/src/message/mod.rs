@@ -15,6 +15,7 @@ pub(crate) use lazy::LazyProperties;
 pub use properties::{HeaderValue, Headers, Properties};
 
 use crate::route::Action;
+use crate::throttle::{Throttle, warn_throttled};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use std::error::Error as StdError;
@@ -141,6 +142,8 @@ impl<T: DeserializeOwned> Message<T> {
     }
 }
 
+static UNDECODABLE: Throttle = Throttle::new();
+
 /// Decodes the body of an entry, and notes on the entry when that fails.
 pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, DecodeError> {
     serde_json::from_slice(&entry.delivery.body).map_err(|error| {
@@ -151,7 +154,8 @@ pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, DecodeErro
         };
         if !entry.undecodable() {
             entry.set_undecodable();
-            tracing::warn!(
+            warn_throttled!(
+                UNDECODABLE,
                 queue = &*entry.origin.queue,
                 message_id = entry.delivery.properties.get().and_then(|p| p.message_id.as_deref()),
                 error = %error.source,

@@ -26,6 +26,7 @@ use crate::handler::{BoundHandler, Handling};
 use crate::message::{Bulk, Delivery, Origin};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
+use crate::throttle::{Throttle, warn_throttled};
 use bucket::Bucket;
 use credit::Credit;
 use retries::{LONGEST, News, Retries};
@@ -156,7 +157,14 @@ impl Worker {
         let now = Instant::now();
         let mut state = State {
             bucket: Bucket::new(policy.bulk, policy.flush_interval),
-            shared: Arc::new(Shared { route, policy, handler, publisher }),
+            shared: Arc::new(Shared {
+                route,
+                policy,
+                handler,
+                publisher,
+                failed: Throttle::new(),
+                unread: Throttle::new(),
+            }),
             span: Span::current(),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             credit: Credit::default(),
@@ -258,7 +266,8 @@ impl State {
             let Some(cause) = delivery.malformed else { return true };
             open.window.conclude(delivery.tag, Action::Reject);
             let names = delivery.names(origin);
-            tracing::warn!(
+            warn_throttled!(
+                self.shared.unread,
                 route = &*self.shared.route,
                 queue = &*origin.queue,
                 exchange = &*names.exchange,

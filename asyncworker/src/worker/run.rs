@@ -5,6 +5,7 @@ use crate::handler::{BoundHandler, Failure, Handling, Outcome};
 use crate::message::{Bulk, Entry};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
+use crate::throttle::{Throttle, warn_throttled};
 use futures_util::FutureExt;
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +20,9 @@ pub(crate) struct Shared {
     pub(crate) handler: BoundHandler,
     /// For what the handler returns.
     pub(crate) publisher: Publisher,
+    /// Lines of handlers that failed, and of messages that no handler sees.
+    pub(crate) failed: Throttle,
+    pub(crate) unread: Throttle,
 }
 
 /// A handler that was polled in place and goes on as a task.
@@ -127,7 +131,7 @@ impl Shared {
                 let action = failure.action().unwrap_or(on_exception);
                 // A lone body that does not decode was reported where it was decoded.
                 if !bulk.entries().iter().all(Entry::undecodable) {
-                    tracing::warn!(route = bulk.route(), messages = bulk.len(), error = %failure, default = ?action, "the handler failed");
+                    warn_throttled!(self.failed, route = bulk.route(), messages = bulk.len(), error = %failure, default = ?action, "the handler failed");
                 }
                 action
             }
