@@ -34,7 +34,7 @@ pub use backend::memory::{Memory, MemoryMessage};
 pub use bytes::Bytes;
 pub use error::{Error, ErrorKind};
 pub use handler::{Arity, Body, Extract, Failure, Handler, IntoOutcome, Layer, Next, Outcome, Scope, State};
-pub use message::{Batch, Bulk, DecodeError, HeaderValue, Headers, Marks, Message, Properties};
+pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, Message, Properties};
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
 pub use status::{QueueStatus, RouteStatus, Status};
@@ -42,7 +42,7 @@ pub use timeit::{CallbackOutput, Timeit, TimeitOutcome, TimeitReport, Transactio
 pub use topology::{Binding, Declaration, Exchange, Queue};
 
 #[cfg(feature = "macros")]
-pub use asyncworker_macros::{route, timeit};
+pub use asyncworker_macros::{route, sse, timeit};
 
 /// What a worker's file imports.
 pub mod prelude {
@@ -53,8 +53,13 @@ pub mod prelude {
     #[cfg(feature = "macros")]
     pub use crate::routes;
     pub use crate::{
+<<<<<<< HEAD
         Action, App, Batch, Binding, Body, Exchange, Failure, Headers, Layer, Message, Properties, Publish, Publisher,
         Queue, Route, RouteOptions, State, Timeit, TimeitOutcome, TimeitReport,
+=======
+        Action, App, Batch, Binding, Body, Event, Exchange, Failure, Headers, Layer, Message, Properties, Publish,
+        Publisher, Queue, Route, RouteOptions, State,
+>>>>>>> 57aade5 (Let routes consume events beside queues)
     };
 }
 

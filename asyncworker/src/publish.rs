@@ -1,7 +1,8 @@
 //! Publishing: confirmed, persistent and mandatory unless told otherwise.
 
-use crate::backend::Connections;
+use crate::backend::{Connections, NamedBackend};
 use crate::message::{HeaderValue, Properties};
+use crate::route::Protocol;
 use bytes::Bytes;
 use serde::Serialize;
 use std::fmt;
@@ -10,6 +11,9 @@ use std::time::Duration;
 
 /// How long a publish may take where it does not say.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What is wrong where nothing publishes.
+pub(crate) const NO_CONNECTION: &str = "the app has no connection to publish over";
 
 /// A message to publish.
 ///
@@ -208,24 +212,36 @@ impl Publish {
 #[derive(Clone)]
 pub struct Publisher {
     connections: Connections,
-    connection: usize,
+    /// `None` where no connection publishes.
+    connection: Option<usize>,
     vhost: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.connections.get(self.connection).and_then(|connection| connection.name.as_deref());
+        let name = self.own().and_then(|connection| connection.name.as_deref());
         f.debug_struct("Publisher").field("connection", &name).field("vhost", &self.vhost).finish_non_exhaustive()
     }
 }
 
 impl Publisher {
+    /// On the first connection that publishes.
     pub(crate) fn new(connections: Connections) -> Self {
-        Self { connections, connection: 0, vhost: None }
+        let connection = connections.iter().position(|known| known.backend.serves(Protocol::Amqp));
+        Self { connections, connection, vhost: None }
     }
 
     pub(crate) fn at(&self, connection: usize, vhost: &str) -> Self {
-        Self { connections: Arc::clone(&self.connections), connection, vhost: Some(vhost.into()) }
+        Self { connections: Arc::clone(&self.connections), connection: Some(connection), vhost: Some(vhost.into()) }
+    }
+
+    /// Whether there is a connection that it publishes over where a message names none.
+    pub(crate) fn has_connection(&self) -> bool {
+        self.connection.is_some()
+    }
+
+    fn own(&self) -> Option<&NamedBackend> {
+        self.connections.get(self.connection?)
     }
 
     /// Publishes a message and waits for the broker's confirm.
@@ -242,13 +258,14 @@ impl Publisher {
     pub async fn publish(&self, publish: Publish) -> Result<(), PublishError> {
         publish.check()?;
         let connection = match &publish.connection {
-            None => self.connections.get(self.connection),
+            None => self.own(),
             Some(name) => self.connections.iter().find(|known| known.name.as_ref() == Some(name)),
         };
+        let connection = connection.filter(|known| known.backend.serves(Protocol::Amqp));
         let Some(connection) = connection else {
             let what = match &publish.connection {
                 Some(name) => format!("the app has no connection named `{name}` to publish over"),
-                None => "the app has no connection to publish over".into(),
+                None => NO_CONNECTION.into(),
             };
             return Err(PublishError::new(PublishErrorKind::Invalid, what));
         };

@@ -20,6 +20,33 @@ pub enum Action {
     Requeue,
 }
 
+/// What a route consumes, and what a connection serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Queues, by AMQP 0-9-1; who serves them publishes, too.
+    Amqp,
+    /// Streams of Server-Sent Events.
+    Sse,
+}
+
+impl Protocol {
+    /// What a connection of it has, for an error.
+    pub(crate) fn serves(self) -> &'static str {
+        match self {
+            Self::Amqp => "queues",
+            Self::Sse => "events",
+        }
+    }
+
+    /// What one lane of a route of it consumes, likewise.
+    fn lane(self) -> &'static str {
+        match self {
+            Self::Amqp => "queue",
+            Self::Sse => "path",
+        }
+    }
+}
+
 /// How a route bulks, runs and settles. Every option has a default.
 ///
 /// ```
@@ -91,7 +118,7 @@ impl RouteOptions {
         self
     }
 
-    /// Bulks that are handled side by side at the most. Default: as many as the prefetch allows.
+    /// Bulks that are handled side by side at the most. Default: as many as the prefetch allows, or 1 for events.
     /// With 1 bulks are handled in the order they came. 0 is refused at start.
     #[must_use]
     pub fn concurrency(mut self, bulks: usize) -> Self {
@@ -109,6 +136,8 @@ impl RouteOptions {
 
     /// Messages in flight a queue of this route (`basic.qos`), 1 to 65535. Default: the connection's.
     /// 0 is refused at start: for RabbitMQ it would mean "without a limit".
+    ///
+    /// Of events: how many a path are held, from the oldest that is not settled on. No more is read than that.
     #[must_use]
     pub fn prefetch(mut self, messages: u16) -> Self {
         self.prefetch = Some(messages);
@@ -140,6 +169,8 @@ impl RouteOptions {
 /// ```
 pub struct Route {
     pub(crate) name: Option<String>,
+    pub(crate) protocol: Protocol,
+    /// The queues, or the paths of events.
     pub(crate) queues: Vec<String>,
     pub(crate) connection: Option<String>,
     pub(crate) vhost: Option<String>,
@@ -152,6 +183,7 @@ impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Route")
             .field("name", &self.name)
+            .field("protocol", &self.protocol)
             .field("queues", &self.queues)
             .field("connection", &self.connection)
             .field("vhost", &self.vhost)
@@ -164,9 +196,24 @@ impl Route {
     /// A route that consumes these queues. They are consumed, never declared, unless the app is asked
     /// to ([`App::declare`](crate::App::declare)). One bulk may mix messages of all of them.
     pub fn amqp<Q: Into<String>>(queues: impl IntoIterator<Item = Q>) -> Self {
+        Self::of(Protocol::Amqp, queues.into_iter().map(Into::into).collect())
+    }
+
+    /// A route that consumes the events of these paths, each joined with the base URL of an `Sse` connection as a
+    /// browser would resolve a link: `/v2/events` is a path of the server, `events` one beside the last part of the
+    /// base URL's path. One bulk may mix events of all of them.
+    ///
+    /// Its handler takes [`Event`](crate::Event)s. Unless [`RouteOptions::concurrency`] says otherwise, one bulk is
+    /// handled at a time, so that events keep their order; there is no virtual host.
+    pub fn sse<P: Into<String>>(paths: impl IntoIterator<Item = P>) -> Self {
+        Self::of(Protocol::Sse, paths.into_iter().map(Into::into).collect())
+    }
+
+    fn of(protocol: Protocol, queues: Vec<String>) -> Self {
         Self {
             name: None,
-            queues: queues.into_iter().map(Into::into).collect(),
+            protocol,
+            queues,
             connection: None,
             vhost: None,
             options: RouteOptions::new(),
@@ -175,21 +222,22 @@ impl Route {
         }
     }
 
-    /// The name that logs, consumer tags and errors show; unique in an app. Default: its queues.
+    /// The name that logs, consumer tags and errors show; unique in an app. Default: its queues or paths.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The name of the connection to consume from. It may be left out where the app has only one.
+    /// The name of the connection to consume from. It may be left out where the app has only one that serves queues,
+    /// or events.
     #[must_use]
     pub fn connection(mut self, name: impl Into<String>) -> Self {
         self.connection = Some(name.into());
         self
     }
 
-    /// The virtual host, verbatim. Default: the connection's.
+    /// The virtual host, verbatim. Default: the connection's. A route of events has none.
     #[must_use]
     pub fn vhost(mut self, vhost: impl Into<String>) -> Self {
         self.vhost = Some(vhost.into());
@@ -212,7 +260,7 @@ impl Route {
     }
 
     /// The handler: an `async fn` over a [`Batch`](crate::Batch), or over one
-    /// [`Message`](crate::Message) or [`Body`](crate::Body) at a time.
+    /// [`Message`](crate::Message), [`Event`](crate::Event) or [`Body`](crate::Body) at a time.
     #[must_use]
     pub fn handler<A: 'static>(mut self, handler: impl Handler<A>) -> Self {
         self.handler = Some(erase(handler));
@@ -251,19 +299,23 @@ impl Policy {
         let label = route.label();
         let refuse = |what: &str| Err(Error::configuration(format!("route `{label}`: {what}")));
         let options = &route.options;
+        let lane = route.protocol.lane();
         if route.queues.is_empty() {
-            return refuse("it names no queue to consume");
+            return refuse(&format!("it names no {lane} to consume"));
         }
         for (index, queue) in route.queues.iter().enumerate() {
             if queue.is_empty() {
-                return refuse("a queue's name is empty");
+                return refuse(&format!("the name of a {lane} is empty"));
             }
-            if queue.len() > 255 {
+            if route.protocol == Protocol::Amqp && queue.len() > 255 {
                 return refuse(&format!("the queue name {queue:?} is longer than 255 bytes (AMQP 0-9-1 short string)"));
             }
             if route.queues[..index].contains(queue) {
-                return refuse(&format!("the queue {queue:?} is named twice"));
+                return refuse(&format!("the {lane} {queue:?} is named twice"));
             }
+        }
+        if route.protocol == Protocol::Sse && route.vhost.is_some() {
+            return refuse("it names a virtual host, and events have none; leave it out");
         }
         if options.bulk_size == Some(0) {
             return refuse("bulk_size is 0; it must be at least 1");
@@ -276,14 +328,21 @@ impl Policy {
         }
         let prefetch = options.prefetch.unwrap_or(connection_prefetch);
         if prefetch == 0 {
-            return refuse("prefetch is 0, which means no limit to RabbitMQ; it must be from 1 to 65535");
+            return refuse(match route.protocol {
+                Protocol::Amqp => "prefetch is 0, which means no limit to RabbitMQ; it must be from 1 to 65535",
+                Protocol::Sse => "prefetch is 0, so that no event could be read; it must be from 1 to 65535",
+            });
         }
         let bulk_size = options.bulk_size.unwrap_or(1);
         match &route.handler {
             None => return refuse("it has no handler; add `.handler(..)`"),
             Some(handler) if handler.one_at_a_time() && bulk_size > 1 => {
+                let (one, many) = match route.protocol {
+                    Protocol::Amqp => ("message", "Batch<Message<T>>"),
+                    Protocol::Sse => ("event", "Batch<Event<T>>"),
+                };
                 return refuse(&format!(
-                    "bulk_size is {bulk_size} but its handler takes one message at a time; take `Batch<Message<T>>` or leave bulk_size out"
+                    "bulk_size is {bulk_size} but its handler takes one {one} at a time; take `{many}` or leave bulk_size out"
                 ));
             }
             Some(_) => {}
@@ -294,7 +353,11 @@ impl Policy {
             on_success: options.on_success.unwrap_or(Action::Ack),
             on_exception: options.on_exception.unwrap_or(Action::Requeue),
             on_decode_error: options.on_decode_error.unwrap_or(Action::Reject),
-            concurrency: options.concurrency.unwrap_or(usize::MAX),
+            concurrency: options.concurrency.unwrap_or(match route.protocol {
+                Protocol::Amqp => usize::MAX,
+                // What events tell mostly depends on their order.
+                Protocol::Sse => 1,
+            }),
             timeout: options.timeout,
             prefetch,
             max_body: options.max_body_size.unwrap_or(usize::MAX),

@@ -22,7 +22,7 @@ impl Context {
         self.state.get()
     }
 
-    /// A publisher on the app's first connection.
+    /// A publisher on the app's first connection that publishes.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()

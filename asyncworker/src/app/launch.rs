@@ -8,7 +8,7 @@ use crate::backend::{Connection, Connections, NamedBackend, Subscription};
 use crate::error::{Error, ErrorKind};
 use crate::handler::{BoundHandler, Next, Scope, handling};
 use crate::publish::Publisher;
-use crate::route::{Policy, Route};
+use crate::route::{Policy, Protocol, Route};
 use crate::settings::Settings;
 use crate::status::{Observed, Observer};
 use crate::topology::{Declaration, Thing};
@@ -96,16 +96,10 @@ impl App {
 
 /// Opens the connections' backends; nothing connects yet.
 fn open(connections: Vec<Connection>, app: &str, settings: &Settings) -> Result<Connections, Error> {
-    let several = connections.len() > 1;
     let mut opened: Vec<NamedBackend> = Vec::new();
     for connection in connections {
         let name = connection.0.name().map(str::to_owned);
         match &name {
-            None if several => {
-                return Err(Error::configuration(
-                    "the app has several connections and one of them has no name; give each a name by `.name(..)`",
-                ));
-            }
             Some(name) if opened.iter().any(|known| known.name.as_ref() == Some(name)) => {
                 return Err(Error::configuration(format!("two connections are named `{name}`")));
             }
@@ -113,28 +107,41 @@ fn open(connections: Vec<Connection>, app: &str, settings: &Settings) -> Result<
         }
         opened.push(NamedBackend { name, backend: connection.0.open(app, settings)? });
     }
+    for protocol in [Protocol::Amqp, Protocol::Sse] {
+        let mut of_it = opened.iter().filter(|known| known.backend.serves(protocol));
+        if of_it.clone().count() > 1 && of_it.any(|known| known.name.is_none()) {
+            let serves = protocol.serves();
+            return Err(Error::configuration(format!(
+                "the app has several connections for {serves} and one of them has no name; give each a name by `.name(..)`"
+            )));
+        }
+    }
     Ok(opened.into())
 }
 
-/// The connection of this name, or the only one.
-fn choose(name: Option<&str>, connections: &Connections, whose: &str) -> Result<usize, Error> {
+/// The connection of this name, or the only one of this protocol.
+fn choose(name: Option<&str>, protocol: Protocol, connections: &Connections, whose: &str) -> Result<usize, Error> {
+    let serves = protocol.serves();
+    let of_it = |place: &usize| connections[*place].backend.serves(protocol);
+    let places: Vec<usize> = (0..connections.len()).filter(of_it).collect();
     let known = || {
-        let names: Vec<_> = connections.iter().filter_map(|known| known.name.as_deref()).collect();
+        let names: Vec<_> = places.iter().filter_map(|place| connections[*place].name.as_deref()).collect();
         if names.is_empty() { "none has a name".to_owned() } else { format!("there are `{}`", names.join("`, `")) }
     };
-    match name {
-        Some(name) => connections.iter().position(|known| known.name.as_deref() == Some(name)).ok_or_else(|| {
-            Error::configuration(format!("{whose}: the app has no connection named `{name}`; {}", known()))
-        }),
-        None if connections.is_empty() => {
-            Err(Error::configuration(format!("{whose}: the app has no connection; add one by `.connect(..)`")))
-        }
-        None if connections.len() > 1 => Err(Error::configuration(format!(
-            "{whose}: the app has several connections, so it must name one by `connection = \"..\"` or `.connection(..)`; {}",
+    let wrong = match (name, &places[..]) {
+        (Some(name), _) => match connections.iter().position(|known| known.name.as_deref() == Some(name)) {
+            Some(place) if of_it(&place) => return Ok(place),
+            Some(_) => format!("the connection `{name}` has no {serves}; of those that have, {}", known()),
+            None => format!("the app has no connection named `{name}`; {}", known()),
+        },
+        (None, [only]) => return Ok(*only),
+        (None, []) => format!("the app has no connection for {serves}; add one by `.connect(..)`"),
+        (None, _) => format!(
+            "the app has several connections for {serves}, so it must name one by `connection = \"..\"` or `.connection(..)`; {}",
             known()
-        ))),
-        None => Ok(0),
-    }
+        ),
+    };
+    Err(Error::configuration(format!("{whose}: {wrong}")))
 }
 
 fn mount(
@@ -147,15 +154,16 @@ fn mount(
 ) -> Result<Mounted, Error> {
     let label = route.label();
     let whose = format!("route `{label}`");
-    let connection = choose(route.connection.as_deref(), connections, &whose)?;
+    let connection = choose(route.connection.as_deref(), route.protocol, connections, &whose)?;
     let backend = &connections[connection].backend;
     let policy = Policy::of(&route, backend.default_prefetch(), settings)?;
     let vhost: Arc<str> = route.vhost.as_deref().unwrap_or(backend.default_vhost()).into();
-    let publisher = publisher.at(connection, &vhost);
+    // Where it consumes, or on the first that publishes.
+    let publisher = if backend.serves(Protocol::Amqp) { publisher.at(connection, &vhost) } else { publisher.clone() };
     let Some(handler) = route.handler.take() else {
         return Err(Error::configuration(format!("{whose}: it has no handler; add `.handler(..)`")));
     };
-    let scope = Scope { state, publisher: publisher.clone() };
+    let scope = Scope { state, protocol: route.protocol, publisher: publisher.clone() };
     let handler = handler.bind(&scope).map_err(|missing| Error::configuration(format!("{whose}: {missing}")))?;
     Ok(Mounted {
         name: label.into(),
@@ -189,7 +197,7 @@ fn sort(declarations: Vec<Declaration>, connections: &Connections) -> Result<Sor
                 format!("binding of queue `{}` to exchange `{}`", binding.queue, binding.exchange)
             }
         };
-        let connection = choose(declaration.connection.as_deref(), connections, &whose)?;
+        let connection = choose(declaration.connection.as_deref(), Protocol::Amqp, connections, &whose)?;
         if let Thing::Queue(queue) = &declaration.thing
             && let Some(limit) = queue.drops_what_comes_back()
         {

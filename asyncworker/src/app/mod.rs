@@ -116,7 +116,8 @@ impl App {
         self
     }
 
-    /// Adds a broker: an `Amqp`, or a `Memory`. Several must have names.
+    /// Adds a broker, an `Amqp` or a `Memory`, or a server of events, an `Sse`. Where several serve queues, or several
+    /// serve events, those must have names.
     #[must_use]
     pub fn connect(mut self, broker: impl Into<Connection>) -> Self {
         self.connections.push(broker.into());

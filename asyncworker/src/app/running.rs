@@ -71,7 +71,7 @@ impl Running {
         Self { consumers, connections, context, hooks, shutdown_timeout, _at_once }
     }
 
-    /// A publisher on the app's first connection.
+    /// A publisher on the app's first connection that publishes.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         self.context.publisher()

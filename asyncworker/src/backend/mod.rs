@@ -7,6 +7,7 @@ pub(crate) mod memory;
 
 use crate::error::Error;
 use crate::publish::{Publish, PublishError};
+use crate::route::Protocol;
 use crate::settings::Settings;
 use crate::topology::Thing;
 use crate::worker::Signal;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A broker that [`App::connect`](crate::App::connect) takes: an `Amqp` or a `Memory`.
+/// What [`App::connect`](crate::App::connect) takes: an `Amqp`, a `Memory`, or a server of events, `Sse`.
 pub struct Connection(pub(crate) Box<dyn Connect>);
 
 impl fmt::Debug for Connection {
@@ -47,6 +48,9 @@ pub(crate) struct NamedBackend {
 /// A broker of a running app.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
+    /// Whether it serves what routes of this protocol consume. One that serves queues publishes.
+    fn serves(&self, protocol: Protocol) -> bool;
+
     /// The virtual host of routes that name none.
     fn default_vhost(&self) -> &str;
 
@@ -78,6 +82,7 @@ pub(crate) struct Subscription {
     /// The place of the queue among the route's queues; deliveries and signals carry it.
     pub(crate) lane: usize,
     pub(crate) vhost: Arc<str>,
+    /// The queue, or the path of events.
     pub(crate) queue: Arc<str>,
     pub(crate) prefetch: u16,
     /// A delivery with a larger body is malformed: the engine rejects it, and its body need not be kept.

@@ -1,8 +1,9 @@
 //! What a handler may take as arguments.
 
 use super::Failure;
-use crate::message::{Batch, Bulk, Headers, Message, Properties, decode};
-use crate::publish::Publisher;
+use crate::message::{Batch, Bulk, Event, Headers, Message, Properties, decode};
+use crate::publish::{NO_CONNECTION, Publisher};
+use crate::route::Protocol;
 use crate::state::StateMap;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -27,7 +28,7 @@ pub enum Arity {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}`",
     label = "not something a handler may take",
-    note = "it may take `Batch<Message<T>>`, `Message<T>`, `Body<T>`, `Headers`, `Properties`, `Bytes`, `State<T>` and `Publisher`, where `T` is `Deserialize` (or `Clone` for `State`), `Send`, `Sync` and `'static`"
+    note = "it may take `Batch<Message<T>>`, `Message<T>`, `Batch<Event<T>>`, `Event<T>`, `Body<T>`, `Headers`, `Properties`, `Bytes`, `State<T>` and `Publisher`, where `T` is `Deserialize` (or `Clone` for `State`), `Send`, `Sync` and `'static`"
 )]
 pub trait Extract: Sized + Send + 'static {
     /// What was looked up at start.
@@ -54,6 +55,7 @@ pub trait Extract: Sized + Send + 'static {
 #[derive(Debug)]
 pub struct Scope<'a> {
     pub(crate) state: &'a StateMap,
+    pub(crate) protocol: Protocol,
     pub(crate) publisher: Publisher,
 }
 
@@ -64,10 +66,24 @@ impl Scope<'_> {
         self.state.get()
     }
 
-    /// A publisher on the route's connection and virtual host.
+    /// A publisher on the route's connection and virtual host, or on the first connection that publishes where that of
+    /// the route does not.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
+    }
+
+    /// Nothing, if the route is of this protocol; else what to say of an argument that is not for it.
+    fn only_of(&self, protocol: Protocol, argument: &str) -> Result<(), String> {
+        match (self.protocol == protocol, protocol) {
+            (true, _) => Ok(()),
+            (false, Protocol::Amqp) => {
+                Err(format!("it takes {argument} of a queue, and its events come as `Event<T>`, `Body<T>` or `Bytes`"))
+            }
+            (false, Protocol::Sse) => Err(format!(
+                "it takes {argument} of a stream, and what comes from its queues is `Message<T>`, `Body<T>` or `Bytes`"
+            )),
+        }
     }
 }
 
@@ -103,7 +119,11 @@ impl Extract for Publisher {
     type Resolved = Self;
 
     fn resolve(scope: &Scope<'_>) -> Result<Self, String> {
-        Ok(scope.publisher())
+        let publisher = scope.publisher();
+        if !publisher.has_connection() {
+            return Err(format!("it takes a `Publisher`, and {NO_CONNECTION}"));
+        }
+        Ok(publisher)
     }
 
     fn extract(resolved: &Self, _: &Bulk) -> Result<Self, Failure> {
@@ -111,19 +131,27 @@ impl Extract for Publisher {
     }
 }
 
-impl<T: Send + Sync + 'static> Extract for Batch<Message<T>> {
-    type Resolved = ();
+/// An argument that is made of all messages of a bulk.
+macro_rules! extract_many {
+    ($item:ident, $protocol:ident, $argument:literal) => {
+        impl<T: Send + Sync + 'static> Extract for Batch<$item<T>> {
+            type Resolved = ();
 
-    const ARITY: Arity = Arity::Many;
+            const ARITY: Arity = Arity::Many;
 
-    fn resolve(_: &Scope<'_>) -> Result<(), String> {
-        Ok(())
-    }
+            fn resolve(scope: &Scope<'_>) -> Result<(), String> {
+                scope.only_of(Protocol::$protocol, $argument)
+            }
 
-    fn extract((): &(), bulk: &Bulk) -> Result<Self, Failure> {
-        Ok(Self::of(bulk))
-    }
+            fn extract((): &(), bulk: &Bulk) -> Result<Self, Failure> {
+                Ok(Self::of(bulk))
+            }
+        }
+    };
 }
+
+extract_many!(Message, Amqp, "`Batch<Message<T>>`");
+extract_many!(Event, Sse, "`Batch<Event<T>>`");
 
 /// The decoded body of one message. A body that does not decode never reaches the handler: the message
 /// takes the route's `on_decode_error`.
@@ -140,14 +168,14 @@ impl<T> Deref for Body<T> {
 
 /// An argument that is made of the one message of a bulk of one.
 macro_rules! extract_one {
-    (impl [$($generics:tt)*] $type:ty, |$bulk:ident| $make:expr) => {
+    (impl [$($generics:tt)*] $type:ty, |$scope:ident| $resolve:expr, |$bulk:ident| $make:expr) => {
         impl<$($generics)*> Extract for $type {
             type Resolved = ();
 
             const ARITY: Arity = Arity::One;
 
-            fn resolve(_: &Scope<'_>) -> Result<(), String> {
-                Ok(())
+            fn resolve($scope: &Scope<'_>) -> Result<(), String> {
+                $resolve
             }
 
             fn extract((): &(), $bulk: &Bulk) -> Result<Self, Failure> {
@@ -157,12 +185,19 @@ macro_rules! extract_one {
     };
 }
 
-extract_one!(impl [T: Send + Sync + 'static] Message<T>, |bulk| Ok(Self::new(bulk.clone(), 0)));
-extract_one!(impl [T: DeserializeOwned + Send + 'static] Body<T>, |bulk| Ok(Self(decode(&bulk.entries()[0])?)));
-extract_one!(impl [] Bytes, |bulk| Ok(bulk.entries()[0].delivery.body.clone()));
-extract_one!(impl [] Properties, |bulk| {
+extract_one!(impl [T: Send + Sync + 'static] Message<T>, |scope| scope.only_of(Protocol::Amqp, "a `Message<T>`"), |bulk| {
+    Ok(Self::new(bulk.clone(), 0))
+});
+extract_one!(impl [T: Send + Sync + 'static] Event<T>, |scope| scope.only_of(Protocol::Sse, "an `Event<T>`"), |bulk| {
+    Ok(Self::new(bulk.clone(), 0))
+});
+extract_one!(impl [T: DeserializeOwned + Send + 'static] Body<T>, |_scope| Ok(()), |bulk| {
+    Ok(Self(decode(&bulk.entries()[0])?))
+});
+extract_one!(impl [] Bytes, |_scope| Ok(()), |bulk| Ok(bulk.entries()[0].delivery.body.clone()));
+extract_one!(impl [] Properties, |scope| scope.only_of(Protocol::Amqp, "the `Properties`"), |bulk| {
     Ok(bulk.entries()[0].delivery.properties.get().cloned().unwrap_or_default())
 });
-extract_one!(impl [] Headers, |bulk| {
+extract_one!(impl [] Headers, |scope| scope.only_of(Protocol::Amqp, "the `Headers`"), |bulk| {
     Ok(bulk.entries()[0].delivery.properties.get().map(|p| p.headers.clone()).unwrap_or_default())
 });

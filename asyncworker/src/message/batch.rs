@@ -1,6 +1,6 @@
 //! Many messages at once.
 
-use super::{Bulk, Delivery, Message, Names, Origin};
+use super::{Bulk, Delivery, Event, Message, Names, Origin, Properties};
 use crate::route::Action;
 use bytes::Bytes;
 use std::fmt;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// The messages of one bulk, in the order they came: a slice of `M`, or owned by iterating over it.
 ///
-/// The `M` of a queue's route is [`Message<T>`](Message).
+/// The `M` of a queue's route is [`Message<T>`](Message), that of a stream's [`Event<T>`](Event).
 pub struct Batch<M> {
     bulk: Bulk,
     items: Vec<M>,
@@ -35,6 +35,29 @@ impl<T> Batch<Message<T>> {
             .into_iter()
             .zip(1..)
             .map(|(body, tag)| (Arc::clone(&origin), Delivery { tag, body: body.into(), ..Delivery::default() }));
+        Self::of(&Bulk::new(None, &"test".into(), deliveries))
+    }
+}
+
+impl<T> Batch<Event<T>> {
+    pub(crate) fn of(bulk: &Bulk) -> Self {
+        Self { bulk: bulk.clone(), items: bulk.events() }
+    }
+
+    /// A batch for a unit test, as if these events had come from this path: names and data.
+    ///
+    /// ```
+    /// # use asyncworker::prelude::*;
+    /// let batch: Batch<Event> = Batch::from_events("/v2/events", [("created", r#"{"id": 1}"#), ("deleted", "{")]);
+    /// assert_eq!((batch[0].name(), &batch[0].body().unwrap()["id"]), ("created", &serde_json::json!(1)));
+    /// assert!(batch[1].body().is_err());
+    /// ```
+    pub fn from_events<N: Into<String>, B: Into<Bytes>>(path: &str, events: impl IntoIterator<Item = (N, B)>) -> Self {
+        let origin = Arc::new(Origin { queue: path.into(), ..Origin::default() });
+        let deliveries = events.into_iter().zip(1..).map(|((name, data), tag)| {
+            let properties = Some(Box::new(Properties::of_event(name, None))).into();
+            (Arc::clone(&origin), Delivery { tag, properties, body: data.into(), ..Delivery::default() })
+        });
         Self::of(&Bulk::new(None, &"test".into(), deliveries))
     }
 }

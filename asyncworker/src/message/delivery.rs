@@ -152,7 +152,7 @@ impl Entry {
 
 /// The messages that one run of a handler gets, with their marks. A clone is the same bulk.
 ///
-/// Handlers see it as [`Batch`](crate::Batch), [`Message`](crate::Message) or
+/// Handlers see it as [`Batch`](crate::Batch), [`Message`](crate::Message), [`Event`](crate::Event) or
 /// [`Body`](crate::Body); a [`Layer`](crate::Layer) and an [`Extract`](crate::Extract) of your own see
 /// it as it is.
 #[derive(Debug, Clone)]
@@ -239,6 +239,12 @@ impl Bulk {
     #[must_use]
     pub fn messages<T>(&self) -> Vec<super::Message<T>> {
         (0..self.len()).map(|index| super::Message::new(self.clone(), index)).collect()
+    }
+
+    /// As [`messages`](Self::messages), of a route of events.
+    #[must_use]
+    pub fn events<T>(&self) -> Vec<super::Event<T>> {
+        (0..self.len()).map(|index| super::Event::new(self.clone(), index)).collect()
     }
 
     pub(crate) fn entries(&self) -> &[Entry] {

@@ -2,6 +2,7 @@
 
 mod batch;
 mod delivery;
+mod event;
 mod lazy;
 mod properties;
 
@@ -10,6 +11,7 @@ pub use delivery::Bulk;
 pub(crate) use delivery::{Delivery, Entry, Names, Origin};
 #[cfg(any(feature = "amqp", feature = "memory"))]
 pub(crate) use delivery::{Origins, TOO_LARGE};
+pub use event::Event;
 #[cfg(feature = "amqp")]
 pub(crate) use lazy::LazyProperties;
 pub use properties::{HeaderValue, Headers, Properties};

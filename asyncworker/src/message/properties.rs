@@ -40,6 +40,13 @@ pub struct Properties {
     pub app_id: Option<String>,
 }
 
+impl Properties {
+    /// What an event carries it as: its name is its kind, its id its own name.
+    pub(crate) fn of_event(name: impl Into<String>, id: Option<String>) -> Self {
+        Self { kind: Some(name.into()), message_id: id, ..Self::default() }
+    }
+}
+
 /// Message headers: a field table, by name. Names are at most 255 bytes.
 pub type Headers = BTreeMap<String, HeaderValue>;
 

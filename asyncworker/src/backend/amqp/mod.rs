@@ -17,6 +17,7 @@ pub(crate) use wire::fuzzing;
 use super::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
 use crate::publish::{Publish, PublishError};
+use crate::route::Protocol;
 use crate::settings::Settings;
 use crate::topology::Thing;
 use async_trait::async_trait;
@@ -328,6 +329,10 @@ impl AmqpBackend {
 
 #[async_trait]
 impl Backend for AmqpBackend {
+    fn serves(&self, protocol: Protocol) -> bool {
+        protocol == Protocol::Amqp
+    }
+
     fn default_vhost(&self) -> &str {
         &self.vhost
     }

@@ -7,6 +7,7 @@ use crate::backend::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
 use crate::message::Origins;
 use crate::publish::{Publish, PublishError};
+use crate::route::Protocol;
 use crate::settings::Settings;
 use crate::topology::Thing;
 use crate::worker::Signal;
@@ -36,6 +37,10 @@ impl Connect for Piped {
 
 #[async_trait]
 impl Backend for Piped {
+    fn serves(&self, protocol: Protocol) -> bool {
+        protocol == Protocol::Amqp
+    }
+
     fn default_vhost(&self) -> &str {
         "/"
     }

@@ -19,6 +19,7 @@ pub use message::MemoryMessage;
 
 use crate::backend::Connection;
 use crate::error::Error;
+use crate::message::Properties;
 use crate::publish::{Publish, PublishError};
 use crate::settings::Settings;
 use crate::topology::Declaration;
@@ -159,6 +160,31 @@ impl Memory {
     pub fn push_message(&self, queue: &str, message: Publish) {
         let vhost = message.vhost.as_deref().map_or_else(|| self.default_vhost(), Into::into);
         self.put(queue, &vhost, message);
+    }
+
+    /// Puts an event into a path, for a route of events: what a server would send as these fields `event` and `data`,
+    /// without an id. A path is a queue of that name, so all that asks after a queue asks after it, too.
+    ///
+    /// A requeued event comes again at once, where a connection to a server pauses.
+    ///
+    /// ```
+    /// use asyncworker::prelude::*;
+    ///
+    /// async fn count(events: Batch<Event>) {
+    ///     println!("{} events", events.len());
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), asyncworker::Error> {
+    /// let server = Memory::new();
+    /// let app = App::new().connect(server.clone()).route(Route::sse(["/v2/events"]).handler(count)).start().await?;
+    /// server.push_event("/v2/events", "created", r#"{"id": 7}"#);
+    /// assert_eq!(server.settled("/v2/events", 1).await, [Action::Ack]);
+    /// app.shutdown().await
+    /// # }
+    /// ```
+    pub fn push_event(&self, path: &str, name: &str, data: impl Into<Bytes>) {
+        self.put(path, &self.default_vhost(), Publish::raw(data).properties(Properties::of_event(name, None)));
     }
 
     fn put(&self, queue: &str, vhost: &str, message: Publish) {

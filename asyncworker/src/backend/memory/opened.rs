@@ -6,6 +6,7 @@ use super::consumer::Consumer;
 use crate::backend::{Backend, Connect, Subscription};
 use crate::error::Error;
 use crate::publish::{Publish, PublishError};
+use crate::route::Protocol;
 use crate::settings::Settings;
 use crate::topology::Thing;
 use async_trait::async_trait;
@@ -41,6 +42,13 @@ struct Opened {
 
 #[async_trait]
 impl Backend for Opened {
+    fn serves(&self, protocol: Protocol) -> bool {
+        match protocol {
+            // A path is a queue of that name.
+            Protocol::Amqp | Protocol::Sse => true,
+        }
+    }
+
     fn default_vhost(&self) -> &str {
         &self.vhost
     }
