@@ -53,13 +53,8 @@ pub mod prelude {
     #[cfg(feature = "macros")]
     pub use crate::routes;
     pub use crate::{
-<<<<<<< HEAD
-        Action, App, Batch, Binding, Body, Exchange, Failure, Headers, Layer, Message, Properties, Publish, Publisher,
-        Queue, Route, RouteOptions, State, Timeit, TimeitOutcome, TimeitReport,
-=======
         Action, App, Batch, Binding, Body, Event, Exchange, Failure, Headers, Layer, Message, Properties, Publish,
-        Publisher, Queue, Route, RouteOptions, State,
->>>>>>> 57aade5 (Let routes consume events beside queues)
+        Publisher, Queue, Route, RouteOptions, State, Timeit, TimeitOutcome, TimeitReport,
     };
 }
 
