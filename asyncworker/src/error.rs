@@ -25,7 +25,7 @@ pub enum ErrorKind {
     /// The app was put together wrongly: an unknown connection, a bulk of no size, a missing state,
     /// a bad URI or setting. Nothing was started.
     Configuration,
-    /// A startup hook failed. No message was consumed.
+    /// A startup hook failed, or the address for HTTP could not be bound. No message was consumed.
     Startup,
     /// A queue, exchange or binding could not be declared as asked.
     Topology,

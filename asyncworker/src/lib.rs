@@ -9,6 +9,8 @@ mod error;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handler;
+#[cfg(feature = "http")]
+pub mod http;
 mod message;
 mod publish;
 mod route;
@@ -50,6 +52,8 @@ pub mod prelude {
     pub use crate::Amqp;
     #[cfg(feature = "memory")]
     pub use crate::Memory;
+    #[cfg(feature = "http")]
+    pub use crate::http::{Endpoint, Http};
     #[cfg(feature = "macros")]
     pub use crate::routes;
     pub use crate::{

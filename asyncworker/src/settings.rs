@@ -10,13 +10,15 @@ use std::time::Duration;
 
 const PREFIX: &str = "ASYNCWORKER_";
 
-const KNOWN: [&str; 7] = [
+const KNOWN: [&str; 9] = [
     "LOGLEVEL",
     "LOGFORMAT",
     "AMQP_DEFAULT_VHOST",
     "AMQP_DEFAULT_PREFETCH_COUNT",
     "AMQP_DEFAULT_HEARTBEAT",
     "FLUSH_TIMEOUT",
+    "HTTP_HOST",
+    "HTTP_PORT",
     "SHUTDOWN_TIMEOUT",
 ];
 
@@ -34,6 +36,10 @@ pub(crate) struct Settings {
     pub(crate) bulk_flush_interval: Duration,
     /// `ASYNCWORKER_SHUTDOWN_TIMEOUT`: seconds, fractions allowed.
     pub(crate) shutdown_timeout: Duration,
+    /// `ASYNCWORKER_HTTP_HOST`: the address or name to serve HTTP at.
+    pub(crate) http_host: String,
+    /// `ASYNCWORKER_HTTP_PORT`: 0 for one that the system chooses.
+    pub(crate) http_port: u16,
     /// Variables with our prefix that nobody reads.
     pub(crate) unknown: Vec<String>,
 }
@@ -46,6 +52,8 @@ impl Default for Settings {
             heartbeat: 10,
             bulk_flush_interval: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(25),
+            http_host: "127.0.0.1".into(),
+            http_port: 8080,
             unknown: Vec::new(),
         }
     }
@@ -78,6 +86,8 @@ impl Settings {
                 "AMQP_DEFAULT_HEARTBEAT" => settings.heartbeat = number(&variable, &value)?,
                 "FLUSH_TIMEOUT" => settings.bulk_flush_interval = seconds(&variable, &value)?,
                 "SHUTDOWN_TIMEOUT" => settings.shutdown_timeout = seconds(&variable, &value)?,
+                "HTTP_HOST" => settings.http_host = value.trim().to_owned(),
+                "HTTP_PORT" => settings.http_port = number(&variable, &value)?,
                 known if KNOWN.contains(&known) => {}
                 _ => settings.unknown.push(variable),
             }
@@ -119,6 +129,8 @@ mod tests {
             ("ASYNCWORKER_AMQP_DEFAULT_HEARTBEAT", "30"),
             ("ASYNCWORKER_FLUSH_TIMEOUT", "0.5"),
             ("ASYNCWORKER_SHUTDOWN_TIMEOUT", "3"),
+            ("ASYNCWORKER_HTTP_HOST", "0.0.0.0"),
+            ("ASYNCWORKER_HTTP_PORT", "80"),
             ("ASYNCWORKER_LOGLEVEL", "debug"),
         ])
         .unwrap();
@@ -130,6 +142,8 @@ mod tests {
                 heartbeat: 30,
                 bulk_flush_interval: Duration::from_millis(500),
                 shutdown_timeout: Duration::from_secs(3),
+                http_host: "0.0.0.0".into(),
+                http_port: 80,
                 unknown: vec![],
             }
         );
@@ -143,6 +157,7 @@ mod tests {
             ("ASYNCWORKER_FLUSH_TIMEOUT", "inf"),
             ("ASYNCWORKER_AMQP_DEFAULT_PREFETCH_COUNT", "0"),
             ("ASYNCWORKER_AMQP_DEFAULT_HEARTBEAT", "-1"),
+            ("ASYNCWORKER_HTTP_PORT", "65536"),
         ] {
             let error = read(&[(name, value)]).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains(value), "{error}");

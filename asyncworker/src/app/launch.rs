@@ -2,6 +2,8 @@
 //! queues are declared, then messages are consumed.
 
 use super::hooks::Context;
+#[cfg(feature = "http")]
+use super::http;
 use super::running::{Consumers, Running};
 use super::{App, Hook};
 use crate::backend::{Connection, Connections, NamedBackend, Subscription};
@@ -60,15 +62,24 @@ impl App {
             mounted.push(route);
         }
         let declarations = sort(self.declarations, &connections)?;
+        #[cfg(feature = "http")]
+        let http = self.http.plan(&Scope { state: &self.state, publisher: publisher.clone() }, &settings)?;
         let context = Context { state: Arc::new(self.state), publisher };
 
-        let started = start_up(self.on_startup, declarations, &connections, &context);
+        let starting = async {
+            start_up(self.on_startup, declarations, &connections, &context).await?;
+            #[cfg(feature = "http")]
+            let bound = http::bind(http).await.map_err(|error| (true, error))?;
+            #[cfg(not(feature = "http"))]
+            let bound = ();
+            Ok(bound)
+        };
         let started = tokio::select! {
-            started = started => started,
+            started = starting => started,
             () = interrupt.cancelled() => Err((true, Error::new(ErrorKind::Shutdown, "the app was told to stop before it had started"))),
         };
         let consumers = match &started {
-            Ok(()) => consume(mounted, &connections),
+            Ok(_) => consume(mounted, &connections),
             Err(_) => Consumers::none(),
         };
         let running = Running::new(
@@ -79,7 +90,9 @@ impl App {
             self.shutdown_timeout.unwrap_or(settings.shutdown_timeout).min(LONGEST_SHUTDOWN),
         );
         match started {
-            Ok(()) => {
+            Ok(_bound) => {
+                #[cfg(feature = "http")]
+                let running = running.serve(_bound);
                 tracing::info!(app = name, "started");
                 Ok(running)
             }

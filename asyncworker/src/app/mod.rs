@@ -1,6 +1,8 @@
 //! The app: what is registered, and its life from start to exit.
 
 mod hooks;
+#[cfg(feature = "http")]
+mod http;
 mod launch;
 mod mount;
 mod running;
@@ -55,6 +57,8 @@ pub struct App {
     state: StateMap,
     layers: Vec<Arc<dyn Layer>>,
     declarations: Vec<Declaration>,
+    #[cfg(feature = "http")]
+    http: http::Registered,
     on_startup: Vec<Hook>,
     on_shutdown: Vec<Hook>,
     shutdown_timeout: Option<Duration>,
@@ -90,6 +94,8 @@ impl App {
             state: StateMap::default(),
             layers: Vec::new(),
             declarations: Vec::new(),
+            #[cfg(feature = "http")]
+            http: http::Registered::default(),
             on_startup: Vec::new(),
             on_shutdown: Vec::new(),
             shutdown_timeout: None,
@@ -140,6 +146,8 @@ impl App {
         for mount in mounts {
             match mount.into().0 {
                 Kind::Route(route) => self.routes.push(route),
+                #[cfg(feature = "http")]
+                Kind::Endpoint(endpoint) => self.http.endpoints.push(endpoint),
             }
         }
         self

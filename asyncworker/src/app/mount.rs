@@ -1,5 +1,7 @@
 //! What an app mounts.
 
+#[cfg(feature = "http")]
+use crate::http::Endpoint;
 use crate::route::Route;
 
 /// Something that an app mounts: what `routes![..]` gives and [`App::mount`](crate::App::mount) takes.
@@ -11,6 +13,8 @@ pub struct Mount(pub(super) Kind);
 #[derive(Debug)]
 pub(super) enum Kind {
     Route(Route),
+    #[cfg(feature = "http")]
+    Endpoint(Endpoint),
 }
 
 impl Mount {
@@ -19,6 +23,8 @@ impl Mount {
     pub(super) fn label(&self) -> String {
         match &self.0 {
             Kind::Route(route) => route.label(),
+            #[cfg(feature = "http")]
+            Kind::Endpoint(endpoint) => endpoint.label(),
         }
     }
 }
@@ -26,5 +32,12 @@ impl Mount {
 impl From<Route> for Mount {
     fn from(route: Route) -> Self {
         Self(Kind::Route(route))
+    }
+}
+
+#[cfg(feature = "http")]
+impl From<Endpoint> for Mount {
+    fn from(endpoint: Endpoint) -> Self {
+        Self(Kind::Endpoint(endpoint))
     }
 }

@@ -43,9 +43,11 @@ impl Consumers {
 /// An app that runs. Dropped without [`shutdown`](Self::shutdown), it stops at once: what was not settled
 /// goes back to its queue.
 pub struct Running {
-    consumers: Consumers,
+    pub(super) consumers: Consumers,
     connections: Connections,
-    context: Context,
+    pub(super) context: Context,
+    #[cfg(feature = "http")]
+    pub(super) http: Option<crate::http::Server>,
     hooks: Vec<Hook>,
     shutdown_timeout: Duration,
     /// Ends workers and consumers when the app is dropped.
@@ -68,7 +70,16 @@ impl Running {
     ) -> Self {
         let tokens = [&consumers.stop.drain, &consumers.stop.abandon, &consumers.close];
         let _at_once = tokens.map(|token| token.clone().drop_guard());
-        Self { consumers, connections, context, hooks, shutdown_timeout, _at_once }
+        Self {
+            consumers,
+            connections,
+            context,
+            #[cfg(feature = "http")]
+            http: None,
+            hooks,
+            shutdown_timeout,
+            _at_once,
+        }
     }
 
     /// A publisher on the app's first connection that publishes.
@@ -109,6 +120,10 @@ impl Running {
         let abandoned = self.drain(deadline - reserve).await;
         if abandoned > 0 {
             complaints.push(format!("{abandoned} handlers did not end in time"));
+        }
+        #[cfg(feature = "http")]
+        if let Some(http) = self.http.take() {
+            complaints.extend(http.stop(deadline - reserve).await);
         }
         self.consumers.close.cancel();
         for consumer in std::mem::take(&mut self.consumers.consumers) {

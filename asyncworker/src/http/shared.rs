@@ -1,0 +1,99 @@
+//! What the handlers of an app share, and how they take it: `State<T>` and `Publisher`.
+
+use crate::handler::State;
+use crate::publish::Publisher;
+use crate::state::StateMap;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{Extensions, StatusCode};
+use axum::response::{IntoResponse, Response};
+use std::any::type_name;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What handlers may ask of their app. Each request carries it in its extensions, and not as the state of the router:
+/// so it is there for the handlers of any axum `Router`, whatever that one's state is.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Arc<StateMap>,
+    publisher: Publisher,
+    stopping: CancellationToken,
+    abandon: CancellationToken,
+    sockets: TaskTracker,
+}
+
+impl Shared {
+    /// `stopping` is cancelled when the app is told to stop.
+    pub(crate) fn new(state: Arc<StateMap>, publisher: Publisher, stopping: CancellationToken) -> Self {
+        let (abandon, sockets) = (CancellationToken::new(), TaskTracker::new());
+        Self(Arc::new(Inner { state, publisher, stopping, abandon, sockets }))
+    }
+
+    /// That of the app that got this request.
+    pub(super) fn of(extensions: &Extensions) -> Option<&Self> {
+        extensions.get()
+    }
+
+    pub(super) fn stopping(&self) -> &CancellationToken {
+        &self.0.stopping
+    }
+
+    /// Cancelled when the time of a stop is up: what still runs is dropped.
+    pub(super) fn abandon(&self) -> &CancellationToken {
+        &self.0.abandon
+    }
+
+    /// The websockets whose handlers run.
+    pub(super) fn sockets(&self) -> &TaskTracker {
+        &self.0.sockets
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static, S: Sync> FromRequestParts<S> for State<T> {
+    type Rejection = MissingState;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingState> {
+        let shared = Shared::of(&parts.extensions);
+        shared.and_then(|shared| shared.0.state.get()).map(Self).ok_or_else(|| {
+            let missing = MissingState(type_name::<T>());
+            tracing::error!(method = %parts.method, path = parts.uri.path(), state = missing.0, "{missing}");
+            missing
+        })
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Publisher {
+    type Rejection = NoApp;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoApp> {
+        Shared::of(&parts.extensions).map(|shared| shared.0.publisher.clone()).ok_or(NoApp)
+    }
+}
+
+/// A handler takes `State<T>` and the app has no such state: 500. Where the handler has an attribute, this is found at
+/// start instead.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("an HTTP handler takes `State<{0}>`, and the app has no such state; add `.state(..)` with a `{0}`")]
+pub struct MissingState(&'static str);
+
+/// A handler takes what only an app of asyncworker has, and is served by something else: 500.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the handler takes what only an app of asyncworker has")]
+pub struct NoApp;
+
+impl IntoResponse for MissingState {
+    /// The details are in the log and are no client's business.
+    fn into_response(self) -> Response {
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
+
+impl IntoResponse for NoApp {
+    fn into_response(self) -> Response {
+        StatusCode::INTERNAL_SERVER_ERROR.into_response()
+    }
+}
