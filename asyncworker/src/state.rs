@@ -23,6 +23,17 @@ impl StateMap {
     }
 }
 
+/// What a handler takes as `State<T>`.
+///
+/// # Errors
+/// The app has no such state, and what to do about it.
+pub(crate) fn needed<T: Clone + 'static>(state: &StateMap) -> Result<T, String> {
+    let name = type_name::<T>();
+    state.get().ok_or_else(|| {
+        format!("it takes `State<{name}>`, and the app has no such state; add `.state(..)` with a `{name}`")
+    })
+}
+
 impl fmt::Debug for StateMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(&self.names).finish()

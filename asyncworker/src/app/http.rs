@@ -2,8 +2,7 @@
 
 use super::{App, Running};
 use crate::error::Error;
-use crate::handler::Scope;
-use crate::http::{Bound, Endpoint, Http, Plan, Server, Shared, TestClient};
+use crate::http::{Bound, Endpoint, Http, Offer, Plan, Server, Shared, TestClient};
 use crate::settings::Settings;
 use std::net::SocketAddr;
 
@@ -16,10 +15,10 @@ pub(super) struct Registered {
 
 impl Registered {
     /// Checks it; nothing where there is nothing to serve.
-    pub(super) fn plan(self, scope: &Scope<'_>, settings: &Settings) -> Result<Option<Plan>, Error> {
+    pub(super) fn plan(self, offer: &Offer<'_>, settings: &Settings) -> Result<Option<Plan>, Error> {
         match self.settings {
             None if self.endpoints.is_empty() => Ok(None),
-            http => Plan::new(http.unwrap_or_default(), self.endpoints, scope, settings).map(Some),
+            http => Plan::new(http.unwrap_or_default(), self.endpoints, offer, settings).map(Some),
         }
     }
 }

@@ -9,6 +9,8 @@ use super::{App, Hook};
 use crate::backend::{Connection, Connections, NamedBackend, Subscription};
 use crate::error::{Error, ErrorKind};
 use crate::handler::{BoundHandler, Next, Scope, handling};
+#[cfg(feature = "http")]
+use crate::http::Offer;
 use crate::publish::Publisher;
 use crate::route::{Policy, Protocol, Route};
 use crate::settings::Settings;
@@ -63,7 +65,7 @@ impl App {
         }
         let declarations = sort(self.declarations, &connections)?;
         #[cfg(feature = "http")]
-        let http = self.http.plan(&Scope { state: &self.state, publisher: publisher.clone() }, &settings)?;
+        let http = self.http.plan(&Offer { state: &self.state, publisher: &publisher }, &settings)?;
         let context = Context { state: Arc::new(self.state), publisher };
 
         let starting = async {

@@ -4,10 +4,9 @@ use super::Failure;
 use crate::message::{Batch, Bulk, Event, Headers, Message, Properties, decode};
 use crate::publish::{NO_CONNECTION, Publisher};
 use crate::route::Protocol;
-use crate::state::StateMap;
+use crate::state::{StateMap, needed};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use std::any::type_name;
 use std::ops::Deref;
 
 /// How many messages of its bulk an argument stands for.
@@ -104,10 +103,7 @@ impl<T: Clone + Send + Sync + 'static> Extract for State<T> {
     type Resolved = T;
 
     fn resolve(scope: &Scope<'_>) -> Result<T, String> {
-        let name = type_name::<T>();
-        scope.state().ok_or_else(|| {
-            format!("it takes `State<{name}>`, and the app has no such state; add `.state(..)` with a `{name}`")
-        })
+        needed(scope.state)
     }
 
     fn extract(resolved: &T, _: &Bulk) -> Result<Self, Failure> {

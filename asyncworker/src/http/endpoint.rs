@@ -1,5 +1,7 @@
 //! What an app answers at a path: a handler, its methods and its paths.
 
+use crate::publish::Publisher;
+use crate::state::{StateMap, needed};
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
@@ -141,7 +143,32 @@ impl<S: Into<String>> From<Vec<S>> for Paths {
     }
 }
 
-/// Something that a handler's argument needs of the app.
+/// What an app has for its HTTP handlers.
+#[derive(Debug)]
+pub(crate) struct Offer<'a> {
+    pub(crate) state: &'a StateMap,
+    pub(crate) publisher: &'a Publisher,
+}
+
+/// Something that a handler's argument needs of the app; where that has no such thing, it says so.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy)]
-pub struct Need(pub(crate) fn(&crate::Scope<'_>) -> Result<(), String>);
+#[allow(private_interfaces)]
+pub struct Need(pub(crate) fn(&Offer<'_>) -> Result<(), String>);
+
+impl Need {
+    /// A state of this type.
+    #[must_use]
+    pub fn state<T: Clone + Send + Sync + 'static>() -> Self {
+        Self(|offer| needed::<T>(offer.state).map(drop))
+    }
+
+    /// A connection to publish over.
+    #[must_use]
+    pub fn publisher() -> Self {
+        Self(|offer| match offer.publisher.has_connection() {
+            true => Ok(()),
+            false => Err("it takes a `Publisher`, and the app has no connection; add one by `.connect(..)`".into()),
+        })
+    }
+}

@@ -25,6 +25,7 @@ pub use test_client::{TestClient, TestRequest, TestResponse};
 
 #[doc(hidden)]
 pub use endpoint::Need;
+pub(crate) use endpoint::Offer;
 pub(crate) use plan::{Bound, Plan};
 pub(crate) use server::Server;
 pub(crate) use shared::Shared;

@@ -1,13 +1,12 @@
 //! From settings and endpoints to a server: everything is checked first, then the address is bound, then it is served.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Offer};
 use super::probes;
 use super::server::{Limits, Server};
 use super::settings::{Address, Http};
 use super::shared::Shared;
 use super::site::{self, Builtin, Site};
 use crate::error::{Error, ErrorKind};
-use crate::handler::Scope;
 use crate::settings::Settings;
 use crate::status::Observer;
 use axum::Router;
@@ -36,7 +35,7 @@ impl Plan {
     pub(crate) fn new(
         http: Http,
         endpoints: Vec<Endpoint>,
-        scope: &Scope<'_>,
+        offer: &Offer<'_>,
         settings: &Settings,
     ) -> Result<Self, Error> {
         let address = match http.address {
@@ -67,7 +66,7 @@ impl Plan {
         if http.probes {
             builtins.extend(probes::builtins(http.stalled_after));
         }
-        let router = site::assemble(endpoints, http.fallback, http.layers, http.body_limit, &builtins, scope)?;
+        let router = site::assemble(endpoints, http.fallback, http.layers, http.body_limit, &builtins, offer)?;
         Ok(Self { address, limits: http.limits, router, builtins })
     }
 

@@ -1,11 +1,11 @@
 //! All that an app answers, as one service: endpoints, what is built in, and what is around them.
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Offer};
 use super::paths::{Claim, check};
 use super::settings::Wrap;
 use super::shared::Shared;
 use crate::error::Error;
-use crate::handler::{Failure, Scope};
+use crate::handler::Failure;
 use crate::status::Observer;
 use axum::Router;
 use axum::body::Body;
@@ -40,14 +40,14 @@ pub(super) fn assemble(
     layers: Vec<Wrap>,
     body_limit: usize,
     builtins: &[Builtin],
-    scope: &Scope<'_>,
+    offer: &Offer<'_>,
 ) -> Result<Router, Error> {
     let claims = builtins.iter().map(Claim::of_builtin).chain(endpoints.iter().map(Claim::of_endpoint));
     check(claims.collect())?;
     let mut paths: BTreeMap<String, MethodRouter> = BTreeMap::new();
     for endpoint in endpoints {
         for need in &endpoint.needs {
-            (need.0)(scope)
+            (need.0)(offer)
                 .map_err(|missing| Error::configuration(format!("endpoint {}: {missing}", endpoint.label())))?;
         }
         let limit = endpoint.body_limit.unwrap_or(body_limit);
