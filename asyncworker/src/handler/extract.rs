@@ -48,6 +48,12 @@ pub trait Extract: Sized + Send + 'static {
     /// # Errors
     /// The handler is not called, and the failure is its failure.
     fn extract(resolved: &Self::Resolved, bulk: &Bulk) -> Result<Self, Failure>;
+
+    /// The same for the last argument, which may keep the bulk rather than a clone of it.
+    #[doc(hidden)]
+    fn extract_last(resolved: &Self::Resolved, bulk: Bulk) -> Result<Self, Failure> {
+        Self::extract(resolved, &bulk)
+    }
 }
 
 /// What an argument may ask of the app at start.
@@ -149,6 +155,32 @@ macro_rules! extract_many {
 extract_many!(Message, Amqp, "`Batch<Message<T>>`");
 extract_many!(Event, Sse, "`Batch<Event<T>>`");
 
+/// An argument that is the one message of a bulk, and keeps the bulk.
+macro_rules! extract_item {
+    ($item:ident, $protocol:ident, $argument:literal) => {
+        impl<T: Send + Sync + 'static> Extract for $item<T> {
+            type Resolved = ();
+
+            const ARITY: Arity = Arity::One;
+
+            fn resolve(scope: &Scope<'_>) -> Result<(), String> {
+                scope.only_of(Protocol::$protocol, $argument)
+            }
+
+            fn extract(resolved: &(), bulk: &Bulk) -> Result<Self, Failure> {
+                Self::extract_last(resolved, bulk.clone())
+            }
+
+            fn extract_last((): &(), bulk: Bulk) -> Result<Self, Failure> {
+                Ok(Self::new(bulk, 0))
+            }
+        }
+    };
+}
+
+extract_item!(Message, Amqp, "a `Message<T>`");
+extract_item!(Event, Sse, "an `Event<T>`");
+
 /// The decoded body of one message. A body that does not decode never reaches the handler: the message
 /// takes the route's `on_decode_error`.
 #[derive(Debug, Clone, Copy)]
@@ -181,12 +213,6 @@ macro_rules! extract_one {
     };
 }
 
-extract_one!(impl [T: Send + Sync + 'static] Message<T>, |scope| scope.only_of(Protocol::Amqp, "a `Message<T>`"), |bulk| {
-    Ok(Self::new(bulk.clone(), 0))
-});
-extract_one!(impl [T: Send + Sync + 'static] Event<T>, |scope| scope.only_of(Protocol::Sse, "an `Event<T>`"), |bulk| {
-    Ok(Self::new(bulk.clone(), 0))
-});
 extract_one!(impl [T: DeserializeOwned + Send + 'static] Body<T>, |_scope| Ok(()), |bulk| {
     Ok(Self(decode(&bulk.entries()[0])?))
 });

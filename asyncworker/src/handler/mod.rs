@@ -82,26 +82,33 @@ pub(crate) fn erase<A: 'static>(handler: impl Handler<A>) -> Box<dyn BindHandler
 }
 
 macro_rules! handler_of {
-    ($($argument:ident),*) => {
+    ($($argument:ident),*; $($last:ident)?) => {
         #[allow(non_snake_case, unused_variables, private_interfaces)]
-        impl<F, R, Fut, $($argument),*> Handler<($($argument,)*)> for F
+        impl<F, R, Fut, $($argument,)* $($last)?> Handler<($($argument,)* $($last,)?)> for F
         where
-            F: Fn($($argument),*) -> Fut + Clone + Send + Sync + 'static,
+            F: Fn($($argument,)* $($last)?) -> Fut + Clone + Send + Sync + 'static,
             Fut: Future<Output = R> + Send + 'static,
             R: IntoOutcome + 'static,
             $($argument: Extract,)*
+            $($last: Extract,)?
         {
             fn one_at_a_time() -> bool {
-                [$(matches!($argument::ARITY, Arity::One)),*].contains(&true)
+                [$(matches!($argument::ARITY, Arity::One),)* $(matches!($last::ARITY, Arity::One))?].contains(&true)
             }
 
             fn bind(self, scope: &Scope<'_>) -> Result<BoundHandler, String> {
                 $(let $argument = $argument::resolve(scope)?;)*
+                $(let $last = $last::resolve(scope)?;)?
                 Ok(Arc::new(move |bulk, ended| {
                     let handler = self.clone();
                     $(let $argument = $argument.clone();)*
+                    $(let $last = $last.clone();)?
                     let future = async move {
-                        handler($(<$argument as Extract>::extract(&$argument, &bulk)?),*).await.into_outcome()
+                        let called = handler(
+                            $(<$argument as Extract>::extract(&$argument, &bulk)?,)*
+                            $(<$last as Extract>::extract_last(&$last, bulk)?)?
+                        );
+                        called.await.into_outcome()
                     };
                     handling(future, ended)
                 }))
@@ -110,12 +117,12 @@ macro_rules! handler_of {
     };
 }
 
-handler_of!();
-handler_of!(A1);
-handler_of!(A1, A2);
-handler_of!(A1, A2, A3);
-handler_of!(A1, A2, A3, A4);
-handler_of!(A1, A2, A3, A4, A5);
-handler_of!(A1, A2, A3, A4, A5, A6);
-handler_of!(A1, A2, A3, A4, A5, A6, A7);
-handler_of!(A1, A2, A3, A4, A5, A6, A7, A8);
+handler_of!(;);
+handler_of!(; A1);
+handler_of!(A1; A2);
+handler_of!(A1, A2; A3);
+handler_of!(A1, A2, A3; A4);
+handler_of!(A1, A2, A3, A4; A5);
+handler_of!(A1, A2, A3, A4, A5; A6);
+handler_of!(A1, A2, A3, A4, A5, A6; A7);
+handler_of!(A1, A2, A3, A4, A5, A6, A7; A8);

@@ -48,8 +48,10 @@ use window::Window;
 /// frames.
 const SETTLE_DELAY: Duration = Duration::from_millis(1);
 
-/// Runs in place before other tasks of the runtime get a turn: the runtime's own budget does not count them.
-const RUNS_A_TURN: usize = 64;
+/// How many runs in place, and for how long, before other tasks of the runtime get a turn: the runtime's own budget
+/// does not count them.
+const RUNS_A_TURN: usize = 1_000;
+const LONGEST_TURN: Duration = Duration::from_micros(100);
 
 /// How long an abandoned loop may take to end. Only a handler that blocks the thread it shares with the loop
 /// takes longer; the end of the channel then gives its messages back.
@@ -109,6 +111,24 @@ struct Room {
     handling: Option<Handling>,
 }
 
+/// The runs in place since other tasks had a turn.
+#[derive(Default)]
+struct Turn {
+    runs: usize,
+    took: Duration,
+}
+
+impl Turn {
+    fn ran(&mut self, took: Duration) {
+        self.runs += 1;
+        self.took += took;
+    }
+
+    fn is_over(&self) -> bool {
+        self.runs >= RUNS_A_TURN || self.took >= LONGEST_TURN
+    }
+}
+
 /// How a task ended.
 type Ended = Result<(Id, Conclusion), JoinError>;
 
@@ -119,6 +139,7 @@ struct State {
     bucket: Bucket,
     lanes: Vec<Lane>,
     credit: Credit,
+    turn: Turn,
     retries: Retries,
     progress: Arc<Progress>,
     /// Of a bulk and of a handler that have ended: what runs in place takes it, and so allocates nothing.
@@ -168,6 +189,7 @@ impl Worker {
             span: Span::current(),
             lanes: (0..lanes).map(|_| Lane::default()).collect(),
             credit: Credit::default(),
+            turn: Turn::default(),
             retries: Retries::default(),
             progress,
             room: Room::default(),
@@ -180,7 +202,6 @@ impl Worker {
         };
         let mut timer = pin!(sleep_until(now));
         let mut first = None;
-        let mut in_place = 0;
         loop {
             // All that is ready is taken before anything is settled, so that what ended together is
             // settled together.
@@ -193,17 +214,21 @@ impl Worker {
             }
             // Before a handler can hold up the loop.
             state.tell_progress();
-            while state.can_start() && in_place < RUNS_A_TURN {
-                in_place += usize::from(state.start_bulk());
+            // Until what has ended must be settled.
+            let mut ended = state.concluded().max().unwrap_or_default();
+            while state.can_start() && ended < state.half() && !state.turn.is_over() {
+                ended += state.start_bulk();
             }
             let settle_at = state.settle_when_due();
             state.tell_progress();
             if state.is_drained() {
                 break;
             }
-            if in_place == RUNS_A_TURN {
-                in_place = 0;
+            if state.turn.is_over() {
+                state.turn = Turn::default();
                 yield_now().await;
+            } else if state.can_start() {
+                continue;
             }
             let wake_at = state.wake_at(settle_at);
             // Set for a later time it wakes once too often, which is cheaper than to set it at every pass.
@@ -296,20 +321,22 @@ impl State {
     }
 
     /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task. Gives
-    /// whether it was polled.
-    fn start_bulk(&mut self) -> bool {
+    /// how many messages it has.
+    fn start_bulk(&mut self) -> usize {
         let bulk = self.next_bulk();
         let span = tracing::debug_span!("bulk", route = &*self.shared.route, messages = bulk.len());
+        let messages = bulk.len();
         let mut begun = None;
-        let in_place = self.credit.is_good();
-        if in_place {
+        if self.credit.is_good() {
             let polled = span.in_scope(|| self.shared.poll_once(&bulk, &mut self.room.handling, self.now));
             let start = std::mem::replace(&mut self.now, Instant::now());
-            self.credit.in_place(self.now - start, matches!(polled, Polled::Ended(_)));
+            let took = self.now - start;
+            self.turn.ran(took);
+            self.credit.in_place(took, matches!(polled, Polled::Ended(_)));
             match polled {
                 Polled::Ended(conclusion) => {
                     self.conclude(bulk, &conclusion);
-                    return true;
+                    return messages;
                 }
                 Polled::GoesOn(handler) => begun = Some(handler),
             }
@@ -320,7 +347,7 @@ impl State {
         let run = Arc::clone(&self.shared).run(bulk.clone(), begun).instrument(span);
         let id = self.runs.spawn(run).id();
         self.running.insert(id, bulk);
-        in_place
+        messages
     }
 
     fn next_bulk(&mut self) -> Bulk {
@@ -365,13 +392,17 @@ impl State {
 
     /// Settles what has ended when it is time, or else says when that is.
     fn settle_when_due(&mut self) -> Option<Instant> {
-        let half = usize::from(self.shared.policy.prefetch).div_ceil(2);
         let most = self.concluded().max().filter(|most| *most > 0)?;
-        if most < half && self.now < self.rested_at {
+        if most < self.half() && self.now < self.rested_at {
             return Some(self.rested_at);
         }
         self.settle(Window::flush);
         None
+    }
+
+    /// So many as a lane's consumer must not wait for.
+    fn half(&self) -> usize {
+        usize::from(self.shared.policy.prefetch).div_ceil(2)
     }
 
     fn concluded(&self) -> impl Iterator<Item = usize> {
