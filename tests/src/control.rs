@@ -27,32 +27,74 @@ pub fn url_to(address: &str, rest: &str) -> String {
     format!("amqp://{}:{}@{address}{rest}", user.username, user.password)
 }
 
-async fn run(arguments: &[&str]) -> Output {
-    let program: OsString = env::var_os("XTASK_BROKER")
-        .expect("nothing to control the broker with: XTASK_BROKER is not set. `cargo xtask test` sets up everything");
-    Command::new(program)
-        .arg("broker")
-        .args(arguments)
-        .kill_on_drop(true)
-        .output()
-        .await
-        .expect("run the broker's control")
+/// A node that xtask runs.
+#[derive(Debug, Clone, Default)]
+pub struct Node {
+    /// `None`: that of the tests.
+    folder: Option<OsString>,
 }
 
-/// `kill`, `start`, `stop`, ..: does it to the node.
+impl Node {
+    /// The node in this folder of xtask's.
+    pub fn in_folder(folder: impl Into<OsString>) -> Self {
+        Self { folder: Some(folder.into()) }
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let program: OsString = env::var_os("XTASK_BROKER").expect(
+            "nothing to control the broker with: XTASK_BROKER is not set. `cargo xtask test` sets up everything",
+        );
+        let mut command = Command::new(program);
+        if let Some(folder) = &self.folder {
+            command.env("XTASK_BROKER_DIR", folder);
+        }
+        command.arg("broker").args(arguments).kill_on_drop(true).output().await.expect("run the broker's control")
+    }
+
+    /// `kill`, `start`, `stop`, ..: does it to the node. Gives what xtask printed.
+    ///
+    /// # Panics
+    /// It did not work.
+    pub async fn control(&self, verb: &str) -> String {
+        let output = self.run(&[verb]).await;
+        assert!(output.status.success(), "broker {verb}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// Host and port.
+    pub async fn address(&self) -> String {
+        let uri: AMQPUri = self.control("url").await.parse().expect("the URL of the node");
+        format!("{}:{}", uri.authority.host, uri.authority.port)
+    }
+
+    /// `rabbitmqctl`; gives what it printed, and whether it worked.
+    pub async fn try_ctl(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = self.run(&[&["ctl"], arguments].concat()).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(text) } else { Err(text + &String::from_utf8_lossy(&output.stderr)) }
+    }
+
+    /// As [`try_ctl`](Self::try_ctl).
+    ///
+    /// # Panics
+    /// It did not work.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let done = self.try_ctl(arguments).await;
+        done.unwrap_or_else(|error| panic!("rabbitmqctl {arguments:?}: {error}; `cargo xtask test` sets up a node"))
+    }
+}
+
+/// `kill`, `start`, `stop`, ..: does it to the node of the tests.
 ///
 /// # Panics
 /// It did not work.
 pub async fn control(verb: &str) {
-    let output = run(&[verb]).await;
-    assert!(output.status.success(), "broker {verb}: {}", String::from_utf8_lossy(&output.stderr));
+    Node::default().control(verb).await;
 }
 
 /// `rabbitmqctl`; gives what it printed, and whether it worked.
 pub async fn try_ctl(arguments: &[&str]) -> Result<String, String> {
-    let output = run(&[&["ctl"], arguments].concat()).await;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() { Ok(text) } else { Err(text + &String::from_utf8_lossy(&output.stderr)) }
+    Node::default().try_ctl(arguments).await
 }
 
 /// As [`try_ctl`].
@@ -60,9 +102,7 @@ pub async fn try_ctl(arguments: &[&str]) -> Result<String, String> {
 /// # Panics
 /// It did not work.
 pub async fn ctl(arguments: &[&str]) -> String {
-    try_ctl(arguments)
-        .await
-        .unwrap_or_else(|error| panic!("rabbitmqctl {arguments:?}: {error}; `cargo xtask test` sets up a node"))
+    Node::default().ctl(arguments).await
 }
 
 /// Closes the connections of an app as an operator would; gives their number.

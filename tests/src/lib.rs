@@ -11,13 +11,13 @@ mod events;
 mod http;
 mod process;
 pub mod raw;
-mod relay;
+pub mod relay;
 mod seen;
 mod wait;
 
 pub use broker::{Broker, Death, Envelope, Taken};
 pub use client::Client;
-pub use control::{amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, unsettled, url_to};
+pub use control::{Node, amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, unsettled, url_to};
 pub use events::Events;
 pub use http::{Answer, Http};
 pub use process::Worker;

@@ -6,13 +6,14 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// A child process with everything it prints. Dropped, it is killed.
 pub struct Worker {
     child: Child,
+    input: Option<ChildStdin>,
     printed: Arc<Mutex<Vec<u8>>>,
     readers: Vec<JoinHandle<()>>,
 }
@@ -32,14 +33,19 @@ impl Worker {
             }
         }
         command.args(arguments).envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()));
-        let printed = Arc::default();
+        let (input, printed) = (child.stdin.take(), Arc::default());
         let out = child.stdout.take().expect("a pipe");
         let err = child.stderr.take().expect("a pipe");
         let readers =
             vec![tokio::spawn(read(out, Arc::clone(&printed))), tokio::spawn(read(err, Arc::clone(&printed)))];
-        Self { child, printed, readers }
+        Self { child, input, printed, readers }
+    }
+
+    /// Its standard input, once.
+    pub fn take_input(&mut self) -> ChildStdin {
+        self.input.take().expect("a pipe that was not taken yet")
     }
 
     /// All that it printed so far, on both streams.
@@ -78,11 +84,25 @@ impl Worker {
         status.expect("wait for the process")
     }
 
+    /// Whether it has not ended.
+    pub fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Its number of threads.
     pub fn threads(&self) -> usize {
+        self.status("Threads:")
+    }
+
+    /// Its memory in kibibytes: what it has, and the most that it ever had.
+    pub fn memory(&self) -> (usize, usize) {
+        (self.status("VmRSS:"), self.status("VmHWM:"))
+    }
+
+    fn status(&self, what: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("/proc");
-        let line = status.lines().find_map(|line| line.strip_prefix("Threads:")).expect("a number of threads");
-        line.trim().parse().expect("a number")
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_else(|| panic!("no {what}"));
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 }
 

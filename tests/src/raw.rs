@@ -32,7 +32,12 @@ impl Raw {
     /// # Panics
     /// The broker does not answer as it should.
     pub async fn connect() -> Self {
-        let stream = TcpStream::connect(broker_address()).await.expect("a broker: see `cargo xtask test`");
+        Self::connect_to(&broker_address(), "/").await
+    }
+
+    /// As [`connect`](Self::connect), to a node and a virtual host.
+    pub async fn connect_to(address: &str, vhost: &str) -> Self {
+        let stream = TcpStream::connect(address).await.expect("a broker: see `cargo xtask test`");
         let mut raw = Self { stream };
         raw.stream.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
         raw.reply().await;
@@ -40,7 +45,7 @@ impl Raw {
         raw.method(0, 10, 11, &start_ok).await;
         raw.reply().await;
         raw.method(0, 10, 31, &[0, 100, 0, 2, 0, 0, 0, 0]).await;
-        raw.method(0, 10, 40, &[short(b"/"), short(b""), vec![0]].concat()).await;
+        raw.method(0, 10, 40, &[short(vhost.as_bytes()), short(b""), vec![0]].concat()).await;
         raw.reply().await;
         raw.method(1, 20, 10, &short(b"")).await;
         raw.reply().await;
@@ -57,12 +62,46 @@ impl Raw {
         self.frame(METHOD, channel, &payload).await;
     }
 
-    /// Reads one frame.
-    async fn reply(&mut self) {
+    /// From now on what is published is confirmed.
+    pub async fn confirm_select(&mut self) {
+        self.method(1, 85, 10, &[0]).await;
+        self.reply().await;
+    }
+
+    /// As [`publish`](Self::publish), and waits for the confirm.
+    pub async fn publish_confirmed(&mut self, queue: &str, flags: u16, properties: &[u8], body: &[u8]) {
+        self.publish(queue, flags, properties, body).await;
+        assert_eq!(self.reply().await[..4], [0, 60, 0, 80], "a message to {queue} was not taken");
+    }
+
+    /// Reads one frame; gives its payload.
+    async fn reply(&mut self) -> Vec<u8> {
         let mut head = [0; 7];
         self.stream.read_exact(&mut head).await.expect("a reply");
         let length = u32::from_be_bytes([head[3], head[4], head[5], head[6]]) as usize;
-        self.stream.read_exact(&mut vec![0; length + 1]).await.expect("a reply");
+        let mut payload = vec![0; length + 1];
+        self.stream.read_exact(&mut payload).await.expect("a reply");
+        payload.truncate(length);
+        payload
+    }
+
+    /// Takes the next message of a queue, whatever is in its header; gives its body.
+    pub async fn take(&mut self, queue: &str) -> Option<Vec<u8>> {
+        // Without an ack: what was taken is gone.
+        let arguments = [vec![0, 0], short(queue.as_bytes()), vec![1]].concat();
+        self.method(1, 60, 70, &arguments).await;
+        match self.reply().await[..4] {
+            [0, 60, 0, 71] => {}
+            [0, 60, 0, 72] => return None,
+            _ => panic!("basic.get of {queue} was not answered"),
+        }
+        let header = self.reply().await;
+        let length = u64::from_be_bytes(*header[4..].first_chunk().expect("a content header")) as usize;
+        let mut body = Vec::new();
+        while body.len() < length {
+            body.extend(self.reply().await);
+        }
+        Some(body)
     }
 
     /// Publishes to a queue, with the properties that `flags` names as they are.
