@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, missing_debug_implementations)]
 
 mod broker;
+pub mod chaos;
 mod client;
 mod control;
 mod events;

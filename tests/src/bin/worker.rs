@@ -3,9 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use asyncworker::prelude::*;
-use std::fs::File;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -51,13 +48,6 @@ async fn main() -> Result<(), asyncworker::Error> {
         "hook-fails" => hooks(app.connect(amqp), async || Err(Failure::new("it fails on purpose"))),
         "hook-panics" => hooks(app.connect(amqp), async || panic!("a panic on purpose")),
         "hook-hangs" => hooks(app.connect(amqp), async || std::future::pending().await),
-        "log" => app.connect(amqp).state(log()).route(
-            route
-                .options(
-                    RouteOptions::new().bulk_size(20).bulk_flush_interval(Duration::from_millis(100)).prefetch(200),
-                )
-                .handler(note),
-        ),
         "leak" => {
             let amqp = amqp.name("leaky").on_connection_failure(|error, failures| {
                 println!("failure {failures}: {error} {error:?}");
@@ -101,38 +91,4 @@ where
         .on_shutdown(says("first hook"))
         .on_shutdown(|_| trouble())
         .on_shutdown(says("last hook"))
-}
-
-/// Appends to the file in `TEST_LOG`; a bulk takes as many milliseconds as `TEST_PAUSE` says.
-#[derive(Clone)]
-struct Lines {
-    file: Arc<Mutex<File>>,
-    pause: Duration,
-}
-
-fn log() -> Lines {
-    let path = std::env::var_os("TEST_LOG").expect("TEST_LOG");
-    let file = File::options().create(true).append(true).open(path).expect("open the log");
-    let pause = std::env::var("TEST_PAUSE").expect("TEST_PAUSE").parse().expect("milliseconds");
-    Lines { file: Arc::new(Mutex::new(file)), pause: Duration::from_millis(pause) }
-}
-
-impl Lines {
-    fn append(&self, lines: &str) {
-        self.file.lock().unwrap().write_all(lines.as_bytes()).expect("write the log");
-    }
-}
-
-/// Appends a line when a message comes and one when it is done.
-async fn note(State(lines): State<Lines>, batch: Batch<Message>) {
-    let say = |what: &str| -> String {
-        let line = |message: &Message| {
-            let id = String::from_utf8_lossy(message.raw()).into_owned();
-            format!("{id} {what} {}\n", message.redelivered())
-        };
-        batch.iter().map(line).collect()
-    };
-    lines.append(&say("start"));
-    tokio::time::sleep(lines.pause).await;
-    lines.append(&say("end"));
 }
