@@ -3,6 +3,7 @@
 //! * `test` finds, starts or installs a broker, runs every test of the workspace against it, and stops it again.
 //! * `broker` runs a RabbitMQ node for daily use, and is how fault tests kill, pause and restart theirs.
 //! * `bench` measures the library and others against a broker of its own and writes a table.
+//! * `chaos` strikes a worker with every fault there is and proves that no message is lost.
 //! * `counts` holds what a message costs in instructions and allocations against its budget.
 //! * `fuzz` looks for inputs that the reader, the settle window and the bucket get wrong.
 //! * `lowest` builds the library with the lowest versions that it states of its dependencies.
@@ -13,6 +14,7 @@
 
 mod bench;
 mod broker;
+mod chaos;
 mod counts;
 mod failure;
 mod fuzz;
@@ -33,6 +35,7 @@ The tasks of the asyncworker workspace.
     cargo xtask test [-- ARGS]     run every test with a broker; with ARGS, run `cargo test ARGS`
     cargo xtask broker VERB        run a RabbitMQ node
     cargo xtask bench [OPTIONS]    compare with other clients; `bench --help` lists the options
+    cargo xtask chaos [OPTIONS]    strike a worker with faults at random and count what comes of every message
     cargo xtask counts [--accept]  what a message costs, against its budget; `counts --help` tells more
     cargo xtask fuzz [OPTIONS]     fuzz what reads octets and counts tags; installs a C++ compiler where there is none
     cargo xtask lowest             build with the lowest versions that the library states of its dependencies
@@ -48,6 +51,12 @@ Verbs of `broker`:
     ctl ARGS           run `rabbitmqctl ARGS` against it
     url                print its URL
     status             print what it is; exits with 3 where it does not run
+
+Options of `chaos`:
+    --minutes N        how long faults strike (default: 10)
+    --seed N           where the random numbers begin (default: another each time; the report tells it)
+    --cluster          three nodes with quorum queues, and the faults of a cluster
+    --report FILE      write the report there, too
 
 Options of `fuzz`:
     --seconds N        how long each target runs (default: 60)
@@ -92,6 +101,7 @@ fn main() -> ExitCode {
         ["test"] => test_run::run(&[]),
         ["test", "--", arguments @ ..] => test_run::run(arguments),
         ["broker", verb, arguments @ ..] => broker::run(verb, arguments),
+        ["chaos", arguments @ ..] => chaos::run(arguments),
         ["fuzz", arguments @ ..] => fuzz::run(arguments),
         ["lowest"] => lowest::run(),
         ["msrv"] => msrv::run(),

@@ -110,6 +110,24 @@ pub(crate) fn run(verb: &str, arguments: &[&str]) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Starts private nodes in these folders, where none were, and joins them to one cluster.
+pub(crate) fn start_cluster(folders: &[PathBuf]) -> Result<()> {
+    if install::find().is_none() {
+        install::install()?;
+    }
+    let mut first: Option<private::Node> = None;
+    for folder in folders {
+        let _lock = lock(folder)?;
+        let mut node = private::Node::new_in_cluster(folder, first.as_ref())?;
+        node.start()?;
+        match &first {
+            Some(first) => node.join(first)?,
+            None => first = Some(node),
+        }
+    }
+    Ok(())
+}
+
 /// Runs `rabbitmqctl`, without the lock of the other verbs: a fault test asks questions while a node restarts.
 pub(crate) fn ctl(arguments: &[&str]) -> Result<ExitCode> {
     let mut command = match Target::find(&folder())? {

@@ -40,6 +40,8 @@ pub(crate) struct Node {
     amqp_port: u16,
     dist_port: u16,
     epmd_port: u16,
+    /// Other nodes are registered with the port mapper: they find each other by it.
+    in_cluster: bool,
     /// Erlang's virtual machine, which is the whole node; `None` before its first start.
     process: Option<Process>,
 }
@@ -53,11 +55,38 @@ impl Node {
         let dist_port = net::free_port(amqp_port, &[amqp_port])?;
         let epmd_port = net::free_port(dist_port, &[amqp_port, dist_port])?;
         let name = format!("aw{fingerprint:08x}@localhost");
-        let node = Self { folder: folder.to_path_buf(), share, name, amqp_port, dist_port, epmd_port, process: None };
+        let folder = folder.to_path_buf();
+        let node = Self { folder, share, name, amqp_port, dist_port, epmd_port, in_cluster: false, process: None };
         // What an earlier node left must not come back in a new one.
         delete(&node.path("data"))?;
         delete(&node.path("log"))?;
         Ok(node)
+    }
+
+    /// A node that is to be of a cluster with this one, or its first.
+    pub(super) fn new_in_cluster(folder: &Path, first: Option<&Self>) -> Result<Self> {
+        let mut node = Self { in_cluster: true, ..Self::new(folder, Share::Small)? };
+        if let Some(first) = first {
+            node.epmd_port = first.epmd_port;
+            // Nodes let each other in by the same secret.
+            let (home, cookie) = (node.path("home"), Path::new("home").join(".erlang.cookie"));
+            delete(&home)?;
+            fs::create_dir_all(&home).map_err(Failure::on("create the folder", &home))?;
+            let file = node.folder.join(&cookie);
+            fs::copy(first.folder.join(&cookie), &file).map_err(Failure::on("write", &file))?;
+        }
+        Ok(node)
+    }
+
+    /// Joins the cluster of another node.
+    pub(super) fn join(&self, other: &Self) -> Result<()> {
+        for arguments in [&["stop_app"][..], &["join_cluster", &other.name], &["start_app"]] {
+            let status = self.ctl()?.args(arguments).stdout(Stdio::null()).status();
+            if !status.is_ok_and(|status| status.success()) {
+                return Err(Failure::new(format!("rabbitmqctl {} failed", arguments.join(" "))));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn from_state(folder: &Path, state: &State) -> Result<Self> {
@@ -68,6 +97,7 @@ impl Node {
             amqp_port: state.value("amqp_port")?,
             dist_port: state.value("dist_port")?,
             epmd_port: state.value("epmd_port")?,
+            in_cluster: state.optional("in_cluster")?.unwrap_or_default(),
             process: state.optional("process")?,
         })
     }
@@ -75,7 +105,7 @@ impl Node {
     fn save(&self) -> Result<()> {
         let state = State::default().with("mode", MODE).with("name", &self.name);
         let state = state.with("amqp_port", self.amqp_port).with("dist_port", self.dist_port);
-        let state = state.with("epmd_port", self.epmd_port);
+        let state = state.with("epmd_port", self.epmd_port).with("in_cluster", self.in_cluster);
         let state = match self.share {
             Share::Whole => state.with("share", WHOLE),
             Share::Small => state,
@@ -294,6 +324,11 @@ impl Node {
 
     /// Ends the port mapper that the node (or its `rabbitmqctl`) started on the node's own port.
     fn end_port_mapper(&self) {
+        if self.in_cluster {
+            // It goes with the last of them.
+            net::end_port_mapper(self.epmd_port);
+            return;
+        }
         if !wait_until(SETTLE_LIMIT, || net::end_port_mapper(self.epmd_port)) {
             eprintln!("xtask: epmd on port {} does not end: a tool still talks to the node", self.epmd_port);
         }
