@@ -4,6 +4,7 @@
 
 mod app;
 mod backend;
+mod emitter;
 mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -34,8 +35,11 @@ pub use backend::amqp::piped::piped as __piped;
 #[cfg(feature = "memory")]
 pub use backend::memory::{Memory, MemoryMessage};
 pub use bytes::Bytes;
+pub use emitter::{EmitError, Emitter};
 pub use error::{Error, ErrorKind};
-pub use handler::{Arity, Body, Extract, Failure, Handler, IntoOutcome, Layer, Next, Outcome, Scope, State};
+pub use handler::{
+    Arity, Body, Extract, Failure, Handler, IntoOutcome, ItemHandler, Layer, Next, Outcome, Scope, State,
+};
 pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, Message, Properties};
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
@@ -57,8 +61,8 @@ pub mod prelude {
     #[cfg(feature = "macros")]
     pub use crate::routes;
     pub use crate::{
-        Action, App, Batch, Binding, Body, Event, Exchange, Failure, Headers, Layer, Message, Properties, Publish,
-        Publisher, Queue, Route, RouteOptions, State, Timeit, TimeitOutcome, TimeitReport,
+        Action, App, Batch, Binding, Body, Emitter, Event, Exchange, Failure, Headers, Layer, Message, Properties,
+        Publish, Publisher, Queue, Route, RouteOptions, State, Timeit, TimeitOutcome, TimeitReport,
     };
 }
 

@@ -1,5 +1,6 @@
 //! Startup and shutdown hooks.
 
+use crate::emitter::Emitter;
 use crate::handler::Failure;
 use crate::publish::Publisher;
 use crate::state::StateMap;
@@ -27,6 +28,12 @@ impl Context {
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
     }
+
+    /// Tells the app's own handlers what happened.
+    #[must_use]
+    pub fn emitter(&self) -> Emitter {
+        self.state.get().unwrap_or_else(Emitter::new)
+    }
 }
 
 /// A hook that has not run yet.
@@ -43,6 +50,6 @@ impl Hook {
 
     /// Runs it; a panic is a failure.
     pub(super) async fn run(self, context: Context) -> Result<(), Failure> {
-        AssertUnwindSafe((self.0)(context)).catch_unwind().await.unwrap_or_else(|_| Err(Failure::new("it panicked")))
+        AssertUnwindSafe((self.0)(context)).catch_unwind().await.unwrap_or_else(|panic| Err(Failure::panicked(&*panic)))
     }
 }

@@ -7,6 +7,7 @@ use super::http;
 use super::running::{Consumers, Running};
 use super::{App, Hook};
 use crate::backend::{Connection, Connections, NamedBackend, Subscription};
+use crate::emitter::Emitter;
 use crate::error::{Error, ErrorKind};
 use crate::handler::{BoundHandler, Next, Scope, handling};
 #[cfg(feature = "http")]
@@ -41,7 +42,7 @@ struct Mounted {
 
 impl App {
     /// Starts; `interrupt` ends the waiting for hooks and brokers.
-    pub(super) async fn launch(self, settings: Settings, interrupt: CancellationToken) -> Result<Running, Error> {
+    pub(super) async fn launch(mut self, settings: Settings, interrupt: CancellationToken) -> Result<Running, Error> {
         if let Some(mistake) = self.mistake {
             return Err(mistake);
         }
@@ -51,6 +52,8 @@ impl App {
         let name = self.name.unwrap_or_else(program_name);
         let connections = open(self.connections, &name, &settings)?;
         let publisher = Publisher::new(Arc::clone(&connections));
+        let emitter = Emitter::new();
+        self.state.insert(emitter.clone());
         let mut mounted = Vec::new();
         let mut names = HashSet::new();
         for route in self.routes {
@@ -64,6 +67,9 @@ impl App {
             mounted.push(route);
         }
         let declarations = sort(self.declarations, &connections)?;
+        // Nothing is said by a protocol here: what is of one is made of messages, and there are none.
+        let scope = Scope { state: &self.state, protocol: Protocol::Amqp, publisher: publisher.clone() };
+        emitter.bind(self.subscriptions, &scope).map_err(Error::configuration)?;
         #[cfg(feature = "http")]
         let http = self.http.plan(&Offer { state: &self.state, publisher: &publisher }, &settings)?;
         let context = Context { state: Arc::new(self.state), publisher };

@@ -1,5 +1,6 @@
 //! The app: what is registered, and its life from start to exit.
 
+mod events;
 mod hooks;
 #[cfg(feature = "http")]
 mod http;
@@ -13,6 +14,7 @@ pub use mount::Mount;
 pub use running::Running;
 
 use crate::backend::Connection;
+use crate::emitter::Subscription;
 use crate::error::Error;
 use crate::handler::{Failure, Layer};
 use crate::route::Route;
@@ -57,6 +59,7 @@ pub struct App {
     state: StateMap,
     layers: Vec<Arc<dyn Layer>>,
     declarations: Vec<Declaration>,
+    subscriptions: Vec<Subscription>,
     #[cfg(feature = "http")]
     http: http::Registered,
     on_startup: Vec<Hook>,
@@ -94,6 +97,7 @@ impl App {
             state: StateMap::default(),
             layers: Vec::new(),
             declarations: Vec::new(),
+            subscriptions: Vec::new(),
             #[cfg(feature = "http")]
             http: http::Registered::default(),
             on_startup: Vec::new(),

@@ -3,6 +3,7 @@
 use super::Hook;
 use super::hooks::Context;
 use crate::backend::Connections;
+use crate::emitter::Emitter;
 use crate::error::{Error, ErrorKind};
 use crate::publish::Publisher;
 use crate::status::{Observer, Status};
@@ -46,12 +47,13 @@ pub struct Running {
     pub(super) consumers: Consumers,
     connections: Connections,
     pub(super) context: Context,
+    emitter: Emitter,
     #[cfg(feature = "http")]
     pub(super) http: Option<crate::http::Server>,
     hooks: Vec<Hook>,
     shutdown_timeout: Duration,
-    /// Ends workers and consumers when the app is dropped.
-    _at_once: [DropGuard; 3],
+    /// Ends workers, consumers and handlers of events when the app is dropped.
+    _at_once: [DropGuard; 4],
 }
 
 impl fmt::Debug for Running {
@@ -68,12 +70,14 @@ impl Running {
         hooks: Vec<Hook>,
         shutdown_timeout: Duration,
     ) -> Self {
-        let tokens = [&consumers.stop.drain, &consumers.stop.abandon, &consumers.close];
+        let emitter = context.emitter();
+        let tokens = [&consumers.stop.drain, &consumers.stop.abandon, &consumers.close, emitter.abandon()];
         let _at_once = tokens.map(|token| token.clone().drop_guard());
         Self {
             consumers,
             connections,
             context,
+            emitter,
             #[cfg(feature = "http")]
             http: None,
             hooks,
@@ -86,6 +90,12 @@ impl Running {
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         self.context.publisher()
+    }
+
+    /// Tells the app's own handlers what happened.
+    #[must_use]
+    pub fn emitter(&self) -> Emitter {
+        self.emitter.clone()
     }
 
     /// What the app does right now: whether its queues are consumed, and how far its routes have come.
@@ -130,6 +140,12 @@ impl Running {
             if timeout_at(deadline, consumer).await.is_err() {
                 complaints.push("a consumer did not close in time".into());
             }
+        }
+        // While services can still be told what happened.
+        let events = self.emitter.drain(deadline - reserve).await;
+        if events > 0 {
+            self.emitter.abandon().cancel();
+            complaints.push(format!("{events} handlers of events did not end in time"));
         }
         if run_hooks {
             complaints.extend(self.run_hooks(deadline).await);

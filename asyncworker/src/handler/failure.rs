@@ -1,7 +1,8 @@
 //! What a handler says when it fails.
 
-use crate::error::{BoxError, one_line};
+use crate::error::{BoxError, one_line, panic_message};
 use crate::route::Action;
+use std::any::Any;
 use std::fmt;
 
 /// Why a handler failed, and what is to become of its unmarked messages if not the route's
@@ -46,6 +47,11 @@ impl Failure {
     /// A failure whose messages are to come again.
     pub fn requeue(error: impl Into<BoxError>) -> Self {
         Self { error: error.into(), action: Some(Action::Requeue) }
+    }
+
+    /// A panic that was caught.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        Self::new(format!("it panicked: {}", panic_message(panic)))
     }
 
     /// What is to become of the unmarked messages; `None`: the route's `on_exception`.

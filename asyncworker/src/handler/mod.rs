@@ -2,11 +2,14 @@
 
 mod extract;
 mod failure;
+mod item;
 mod layer;
 mod outcome;
 
 pub use extract::{Arity, Body, Extract, Scope, State};
 pub use failure::Failure;
+pub(crate) use item::BoundItemHandler;
+pub use item::ItemHandler;
 pub use layer::{Layer, Next};
 pub use outcome::{IntoOutcome, Outcome};
 

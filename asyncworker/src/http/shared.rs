@@ -1,5 +1,6 @@
-//! What the handlers of an app share, and how they take it: `State<T>` and `Publisher`.
+//! What the handlers of an app share, and how they take it: `State<T>`, `Publisher` and `Emitter`.
 
+use crate::emitter::Emitter;
 use crate::handler::State;
 use crate::publish::Publisher;
 use crate::state::StateMap;
@@ -71,6 +72,14 @@ impl<S: Sync> FromRequestParts<S> for Publisher {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoApp> {
         Shared::of(&parts.extensions).map(|shared| shared.0.publisher.clone()).ok_or(NoApp)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Emitter {
+    type Rejection = NoApp;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoApp> {
+        Shared::of(&parts.extensions).and_then(|shared| shared.0.state.get()).ok_or(NoApp)
     }
 }
 

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tracing::Instrument;
 
-/// What a callback of [`Timeit`](crate::Timeit) may return: nothing, or a `Result` of nothing.
+/// What a callback of [`Timeit`](crate::Timeit) and an [`ItemHandler`](crate::ItemHandler) may return: nothing, or a
+/// `Result` of nothing.
 #[diagnostic::on_unimplemented(
-    message = "a callback of `Timeit` cannot return `{Self}`",
+    message = "a callback cannot return `{Self}`",
     label = "neither `()` nor `Result<(), _>`",
-    note = "it is an `async fn(report: TimeitReport)`, or one that returns `Result<(), Failure>`"
+    note = "it is an `async fn` that returns nothing, or one that returns `Result<(), Failure>`"
 )]
 pub trait CallbackOutput: sealed::Sealed {
     #[doc(hidden)]

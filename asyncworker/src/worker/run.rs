@@ -1,13 +1,11 @@
 //! One run of a handler over a bulk, and what becomes of each message.
 
-use crate::error::panic_message;
 use crate::handler::{BoundHandler, Failure, Handling, Outcome};
 use crate::message::{Bulk, Entry};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use crate::throttle::{Throttle, warn_throttled};
 use futures_util::FutureExt;
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -90,7 +88,7 @@ impl Shared {
                 }
             }
         }));
-        polled.unwrap_or_else(|panic| Polled::Ended(self.conclude(bulk, Err(panicked(&*panic)))))
+        polled.unwrap_or_else(|panic| Polled::Ended(self.conclude(bulk, Err(Failure::panicked(&*panic)))))
     }
 
     /// Runs the handler over a bulk to its end: an `Err`, a panic, a timeout and an output that could not be
@@ -120,7 +118,7 @@ impl Shared {
                 Err(_) => return Err(Failure::new(format!("it did not end within its timeout of {timeout:?}"))),
             },
         };
-        ended.unwrap_or_else(|panic| Err(panicked(&*panic)))
+        ended.unwrap_or_else(|panic| Err(Failure::panicked(&*panic)))
     }
 
     fn conclude(&self, bulk: &Bulk, result: Result<Option<Action>, Failure>) -> Conclusion {
@@ -138,8 +136,4 @@ impl Shared {
         };
         Conclusion::of(bulk, default, on_decode_error)
     }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> Failure {
-    Failure::new(format!("it panicked: {}", panic_message(panic)))
 }

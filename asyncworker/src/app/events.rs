@@ -1,0 +1,27 @@
+//! Events inside the app.
+
+use super::App;
+use crate::emitter::Subscription;
+use crate::handler::ItemHandler;
+
+impl App {
+    /// Runs this handler whenever something of the app emits an event of the type of its first argument, by
+    /// [`Emitter::emit`](crate::Emitter::emit), which waits for it. An event may have any number of handlers.
+    ///
+    /// The arguments after the first are [`State`](crate::State), [`Publisher`](crate::Publisher),
+    /// [`Emitter`](crate::Emitter) or any other that is not made of messages. Where the compiler cannot see the event's
+    /// type, as in a closure without types, it is written `.on::<OrderPlaced, _>(..)`.
+    #[must_use]
+    pub fn on<E: Clone + Send + Sync + 'static, A>(mut self, handler: impl ItemHandler<E, A>) -> Self {
+        self.subscriptions.push(Subscription::new(handler, false));
+        self
+    }
+
+    /// As [`on`](Self::on), but nobody who emits the event waits for this handler. What it fails over is logged. A
+    /// shutdown waits for it, within its time.
+    #[must_use]
+    pub fn on_detached<E: Clone + Send + Sync + 'static, A>(mut self, handler: impl ItemHandler<E, A>) -> Self {
+        self.subscriptions.push(Subscription::new(handler, true));
+        self
+    }
+}
