@@ -13,6 +13,9 @@ mod handler;
 #[cfg(feature = "http")]
 pub mod http;
 mod message;
+mod meter;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod publish;
 mod route;
 mod settings;
@@ -41,6 +44,8 @@ pub use handler::{
     Arity, Body, Extract, Failure, Handler, IntoOutcome, ItemHandler, Layer, Next, Outcome, Scope, State,
 };
 pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, Message, Properties};
+#[cfg(feature = "metrics")]
+pub use metrics::Metrics;
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
 pub use status::{QueueStatus, RouteStatus, Status};

@@ -2,6 +2,7 @@
 
 use crate::backend::{Connections, NamedBackend};
 use crate::message::{HeaderValue, Properties};
+use crate::meter::Began;
 use crate::route::Protocol;
 use bytes::Bytes;
 use serde::Serialize;
@@ -276,7 +277,8 @@ impl Publisher {
         };
         let deadline = publish.deadline;
         let place = Place { exchange: publish.exchange.clone(), routing_key: publish.routing_key.clone() };
-        match tokio::time::timeout(deadline, connection.backend.publish(vhost, publish)).await {
+        let began = Began::now();
+        let published = match tokio::time::timeout(deadline, connection.backend.publish(vhost, publish)).await {
             Ok(done) => done,
             Err(_) => Err(PublishError::new(
                 PublishErrorKind::Deadline,
@@ -284,7 +286,9 @@ impl Publisher {
                     "the message {place} was not confirmed within {deadline:?}; it may have been published all the same"
                 ),
             )),
-        }
+        };
+        connection.meter.published(began, &published);
+        published
     }
 
     /// Publishes several messages side by side and waits for all confirms.

@@ -5,6 +5,8 @@
 //! nobody reads is warned of, because it is most likely a typing error.
 
 use crate::error::Error;
+#[cfg(feature = "metrics")]
+use crate::metrics::config;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -40,6 +42,9 @@ pub(crate) struct Settings {
     pub(crate) http_host: String,
     /// `ASYNCWORKER_HTTP_PORT`: 0 for one that the system chooses.
     pub(crate) http_port: u16,
+    /// `ASYNCWORKER_METRICS_*`: what of it the app does not say itself.
+    #[cfg(feature = "metrics")]
+    pub(crate) metrics: config::Config,
     /// Variables with our prefix that nobody reads.
     pub(crate) unknown: Vec<String>,
 }
@@ -54,6 +59,8 @@ impl Default for Settings {
             shutdown_timeout: Duration::from_secs(25),
             http_host: "127.0.0.1".into(),
             http_port: 8080,
+            #[cfg(feature = "metrics")]
+            metrics: config::Config::default(),
             unknown: Vec::new(),
         }
     }
@@ -88,6 +95,18 @@ impl Settings {
                 "SHUTDOWN_TIMEOUT" => settings.shutdown_timeout = seconds(&variable, &value)?,
                 "HTTP_HOST" => settings.http_host = value.trim().to_owned(),
                 "HTTP_PORT" => settings.http_port = number(&variable, &value)?,
+                #[cfg(feature = "metrics")]
+                "METRICS_NAMESPACE" => settings.metrics.namespace = read(&variable, &value, config::name)?,
+                #[cfg(feature = "metrics")]
+                "METRICS_APPPREFIX" => settings.metrics.prefix = read(&variable, &value, config::name)?,
+                #[cfg(feature = "metrics")]
+                "METRICS_ROUTE_PATH" => settings.metrics.path = read(&variable, &value, config::path)?,
+                #[cfg(feature = "metrics")]
+                "METRICS_ROUTE_ENABLED" => settings.metrics.enabled = read(&variable, &value, config::switch)?,
+                #[cfg(feature = "metrics")]
+                "METRICS_DEFAULT_HISTOGRAM_BUCKETS_IN_MS" => {
+                    settings.metrics.buckets = read(&variable, &value, config::buckets)?;
+                }
                 known if KNOWN.contains(&known) => {}
                 _ => settings.unknown.push(variable),
             }
@@ -107,6 +126,12 @@ fn seconds(variable: &str, value: &str) -> Result<Duration, Error> {
         .filter(|seconds| *seconds > 0.0)
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .ok_or_else(|| unreadable(variable, value, "a number of seconds above 0"))
+}
+
+/// As `parse` reads it, which else says what the value must be.
+#[cfg(feature = "metrics")]
+fn read<T>(variable: &str, value: &str, parse: fn(&str) -> Result<T, &'static str>) -> Result<T, Error> {
+    parse(value.trim()).map_err(|wanted| unreadable(variable, value, wanted))
 }
 
 fn unreadable(variable: &str, value: &str, wanted: &str) -> Error {
@@ -144,9 +169,48 @@ mod tests {
                 shutdown_timeout: Duration::from_secs(3),
                 http_host: "0.0.0.0".into(),
                 http_port: 80,
+                #[cfg(feature = "metrics")]
+                metrics: config::Config::default(),
                 unknown: vec![],
             }
         );
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn every_setting_of_the_metrics_is_read() {
+        let settings = read(&[
+            ("ASYNCWORKER_METRICS_NAMESPACE", "shop"),
+            ("ASYNCWORKER_METRICS_APPPREFIX", "orders"),
+            ("ASYNCWORKER_METRICS_ROUTE_PATH", "/internal/metrics"),
+            ("ASYNCWORKER_METRICS_ROUTE_ENABLED", "false"),
+            ("ASYNCWORKER_METRICS_DEFAULT_HISTOGRAM_BUCKETS_IN_MS", "[1, 2.5, inf]"),
+        ])
+        .unwrap();
+        let expected = config::Config {
+            namespace: "shop".into(),
+            prefix: "orders".into(),
+            path: "/internal/metrics".into(),
+            enabled: false,
+            buckets: [1.0, 2.5].into(),
+        };
+        assert_eq!(settings.metrics, expected);
+        assert_eq!(settings.unknown, [""; 0]);
+    }
+
+    #[cfg(feature = "metrics")]
+    #[test]
+    fn a_value_of_the_metrics_that_cannot_be_read_names_its_variable() {
+        for (name, value) in [
+            ("ASYNCWORKER_METRICS_NAMESPACE", "my-shop"),
+            ("ASYNCWORKER_METRICS_APPPREFIX", "2"),
+            ("ASYNCWORKER_METRICS_ROUTE_PATH", "metrics"),
+            ("ASYNCWORKER_METRICS_ROUTE_ENABLED", "perhaps"),
+            ("ASYNCWORKER_METRICS_DEFAULT_HISTOGRAM_BUCKETS_IN_MS", "100,10"),
+        ] {
+            let error = read(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(value), "{error}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::handler::{BoundHandler, Next, Scope, handling};
 #[cfg(feature = "http")]
 use crate::http::Offer;
+use crate::meter::{Meters, RouteMeter};
 use crate::publish::Publisher;
 use crate::route::{Policy, Protocol, Route};
 use crate::settings::Settings;
@@ -38,6 +39,8 @@ struct Mounted {
     policy: Policy,
     handler: BoundHandler,
     publisher: Publisher,
+    progress: Arc<Progress>,
+    meter: RouteMeter,
 }
 
 impl App {
@@ -50,14 +53,20 @@ impl App {
             tracing::warn!(%variable, "an environment variable that nothing reads");
         }
         let name = self.name.unwrap_or_else(program_name);
-        let connections = open(self.connections, &name, &settings)?;
+        #[cfg(feature = "metrics")]
+        let metrics = self.metrics.resolve(&settings.metrics)?;
+        #[cfg(feature = "metrics")]
+        let meters = metrics.meters();
+        #[cfg(not(feature = "metrics"))]
+        let meters = Meters::default();
+        let connections = open(self.connections, &name, &settings, &meters)?;
         let publisher = Publisher::new(Arc::clone(&connections));
         let emitter = Emitter::new();
         self.state.insert(emitter.clone());
         let mut mounted = Vec::new();
         let mut names = HashSet::new();
         for route in self.routes {
-            let route = mount(route, &connections, &publisher, &settings, &self.state, &self.layers)?;
+            let route = mount(route, &connections, &publisher, &settings, &self.state, &self.layers, &meters)?;
             if !names.insert(Arc::clone(&route.name)) {
                 return Err(Error::configuration(format!(
                     "two routes are named `{}`; give one of them another name by `name = \"..\"` or `.name(..)`",
@@ -70,8 +79,14 @@ impl App {
         // Nothing is said by a protocol here: what is of one is made of messages, and there are none.
         let scope = Scope { state: &self.state, protocol: Protocol::Amqp, publisher: publisher.clone() };
         emitter.bind(self.subscriptions, &scope).map_err(Error::configuration)?;
+        #[cfg(feature = "metrics")]
+        let exposition = metrics.exposition(meters);
         #[cfg(feature = "http")]
-        let http = self.http.plan(&Offer { state: &self.state, publisher: &publisher }, &settings)?;
+        let offer = Offer { state: &self.state, publisher: &publisher };
+        #[cfg(feature = "metrics")]
+        let http = self.http.plan(&offer, &settings, &exposition, metrics.address)?;
+        #[cfg(all(feature = "http", not(feature = "metrics")))]
+        let http = self.http.plan(&offer, &settings)?;
         let context = Context { state: Arc::new(self.state), publisher };
 
         let starting = async {
@@ -96,6 +111,8 @@ impl App {
             context,
             self.on_shutdown,
             self.shutdown_timeout.unwrap_or(settings.shutdown_timeout).min(LONGEST_SHUTDOWN),
+            #[cfg(feature = "metrics")]
+            exposition,
         );
         match started {
             Ok(_bound) => {
@@ -116,7 +133,7 @@ impl App {
 }
 
 /// Opens the connections' backends; nothing connects yet.
-fn open(connections: Vec<Connection>, app: &str, settings: &Settings) -> Result<Connections, Error> {
+fn open(connections: Vec<Connection>, app: &str, settings: &Settings, meters: &Meters) -> Result<Connections, Error> {
     let mut opened: Vec<NamedBackend> = Vec::new();
     for connection in connections {
         let name = connection.0.name().map(str::to_owned);
@@ -126,7 +143,13 @@ fn open(connections: Vec<Connection>, app: &str, settings: &Settings) -> Result<
             }
             _ => {}
         }
-        opened.push(NamedBackend { name, backend: connection.0.open(app, settings)? });
+        let meter = meters.connection(name.as_deref());
+        let backend = connection.0.open(app, settings, &meter)?;
+        // What is counted of it is about queues and publishes.
+        if backend.serves(Protocol::Amqp) {
+            meters.shows(&meter);
+        }
+        opened.push(NamedBackend { name, backend, meter });
     }
     for protocol in [Protocol::Amqp, Protocol::Sse] {
         let mut of_it = opened.iter().filter(|known| known.backend.serves(protocol));
@@ -172,6 +195,7 @@ fn mount(
     settings: &Settings,
     state: &crate::state::StateMap,
     layers: &[Arc<dyn crate::handler::Layer>],
+    meters: &Meters,
 ) -> Result<Mounted, Error> {
     let label = route.label();
     let whose = format!("route `{label}`");
@@ -186,14 +210,20 @@ fn mount(
     };
     let scope = Scope { state, protocol: route.protocol, publisher: publisher.clone() };
     let handler = handler.bind(&scope).map_err(|missing| Error::configuration(format!("{whose}: {missing}")))?;
+    let name = label.into();
+    let queues: Vec<_> = route.queues.iter().map(|queue| queue.as_str().into()).collect();
+    let progress = Arc::new(Progress::new(queues.len()));
+    let meter = meters.route(&name, route.protocol, &queues, &progress);
     Ok(Mounted {
-        name: label.into(),
+        name,
         connection,
         vhost,
-        queues: route.queues.iter().map(|queue| queue.as_str().into()).collect(),
+        queues,
         policy,
         handler: wrap(handler, layers.iter().chain(&route.layers).cloned().collect()),
         publisher,
+        progress,
+        meter,
     })
 }
 
@@ -289,7 +319,6 @@ fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
                 close: close.clone(),
             }));
         }
-        let progress = Arc::new(Progress::new(route.queues.len()));
         let worker = Worker {
             route: Arc::clone(&route.name),
             policy: route.policy,
@@ -297,10 +326,11 @@ fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
             publisher: route.publisher,
             inbox,
             lanes: route.queues.len(),
-            progress: Arc::clone(&progress),
+            progress: Arc::clone(&route.progress),
+            meter: route.meter,
             stop: stop.clone(),
         };
-        observed.push(Observed { name: route.name, queues: route.queues, progress });
+        observed.push(Observed { name: route.name, queues: route.queues, progress: route.progress });
         workers.spawn(worker.run().instrument(span));
     }
     let observer = Observer::new(observed, stop.drain.clone());

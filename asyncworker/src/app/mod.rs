@@ -65,6 +65,8 @@ pub struct App {
     on_startup: Vec<Hook>,
     on_shutdown: Vec<Hook>,
     shutdown_timeout: Option<Duration>,
+    #[cfg(feature = "metrics")]
+    metrics: crate::Metrics,
     /// The first thing that was wrong while the app was put together.
     mistake: Option<Error>,
 }
@@ -103,6 +105,8 @@ impl App {
             on_startup: Vec::new(),
             on_shutdown: Vec::new(),
             shutdown_timeout: None,
+            #[cfg(feature = "metrics")]
+            metrics: crate::Metrics::new(),
             mistake: None,
         }
     }
@@ -210,6 +214,14 @@ impl App {
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = Some(timeout);
+        self
+    }
+
+    /// How the app shows its metrics, where that is not as the environment says or by default.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(mut self, metrics: crate::Metrics) -> Self {
+        self.metrics = metrics;
         self
     }
 

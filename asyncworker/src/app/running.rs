@@ -2,9 +2,13 @@
 
 use super::Hook;
 use super::hooks::Context;
+#[cfg(feature = "http")]
+use super::http::Servers;
 use crate::backend::Connections;
 use crate::emitter::Emitter;
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "metrics")]
+use crate::metrics::Exposition;
 use crate::publish::Publisher;
 use crate::status::{Observer, Status};
 use crate::worker::Stop;
@@ -49,9 +53,11 @@ pub struct Running {
     pub(super) context: Context,
     emitter: Emitter,
     #[cfg(feature = "http")]
-    pub(super) http: Option<crate::http::Server>,
+    pub(super) http: Servers<crate::http::Server>,
     hooks: Vec<Hook>,
     shutdown_timeout: Duration,
+    #[cfg(feature = "metrics")]
+    exposition: Exposition,
     /// Ends workers, consumers and handlers of events when the app is dropped.
     _at_once: [DropGuard; 4],
 }
@@ -69,6 +75,7 @@ impl Running {
         context: Context,
         hooks: Vec<Hook>,
         shutdown_timeout: Duration,
+        #[cfg(feature = "metrics")] exposition: Exposition,
     ) -> Self {
         let emitter = context.emitter();
         let tokens = [&consumers.stop.drain, &consumers.stop.abandon, &consumers.close, emitter.abandon()];
@@ -79,9 +86,11 @@ impl Running {
             context,
             emitter,
             #[cfg(feature = "http")]
-            http: None,
+            http: Servers::none(),
             hooks,
             shutdown_timeout,
+            #[cfg(feature = "metrics")]
+            exposition,
             _at_once,
         }
     }
@@ -102,6 +111,13 @@ impl Running {
     #[must_use]
     pub fn status(&self) -> Status {
         self.consumers.observer.status()
+    }
+
+    /// The app's metrics as they are now, in Prometheus's text format (version 0.0.4).
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.exposition.text()
     }
 
     pub(super) fn shutdown_timeout(&self) -> Duration {
@@ -132,9 +148,7 @@ impl Running {
             complaints.push(format!("{abandoned} handlers did not end in time"));
         }
         #[cfg(feature = "http")]
-        if let Some(http) = self.http.take() {
-            complaints.extend(http.stop(deadline - reserve).await);
-        }
+        complaints.extend(self.stop_http(deadline - reserve).await);
         self.consumers.close.cancel();
         for consumer in std::mem::take(&mut self.consumers.consumers) {
             if timeout_at(deadline, consumer).await.is_err() {
@@ -150,6 +164,8 @@ impl Running {
         if run_hooks {
             complaints.extend(self.run_hooks(deadline).await);
         }
+        #[cfg(feature = "http")]
+        complaints.extend(self.stop_metrics(deadline).await);
         for connection in self.connections.iter() {
             if timeout_at(deadline, connection.backend.close()).await.is_err() {
                 complaints.push("a connection did not close in time".into());

@@ -6,6 +6,7 @@ pub(crate) mod amqp;
 pub(crate) mod memory;
 
 use crate::error::Error;
+use crate::meter::ConnectionMeter;
 use crate::publish::{Publish, PublishError};
 use crate::route::Protocol;
 use crate::settings::Settings;
@@ -33,7 +34,12 @@ pub(crate) trait Connect: Send {
     fn name(&self) -> Option<&str>;
 
     /// Checks the configuration and makes the backend, without waiting for anything.
-    fn open(self: Box<Self>, app: &str, settings: &Settings) -> Result<Arc<dyn Backend>, Error>;
+    fn open(
+        self: Box<Self>,
+        app: &str,
+        settings: &Settings,
+        meter: &ConnectionMeter,
+    ) -> Result<Arc<dyn Backend>, Error>;
 }
 
 /// The opened connections of an app, in the order they were added.
@@ -43,6 +49,7 @@ pub(crate) type Connections = Arc<[NamedBackend]>;
 pub(crate) struct NamedBackend {
     pub(crate) name: Option<String>,
     pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) meter: ConnectionMeter,
 }
 
 /// A broker of a running app.

@@ -3,6 +3,8 @@
 mod body;
 mod endpoint;
 mod linger;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod paths;
 mod plan;
 mod probes;

@@ -1,12 +1,18 @@
 //! From settings and endpoints to a server: everything is checked first, then the address is bound, then it is served.
 
 use super::endpoint::{Endpoint, Offer};
+#[cfg(feature = "metrics")]
+use super::metrics;
 use super::probes;
 use super::server::{Limits, Server};
 use super::settings::{Address, Http};
 use super::shared::Shared;
 use super::site::{self, Builtin, Site};
 use crate::error::{Error, ErrorKind};
+#[cfg(feature = "metrics")]
+use crate::meter::HttpMeter;
+#[cfg(feature = "metrics")]
+use crate::metrics::Exposition;
 use crate::settings::Settings;
 use crate::status::Observer;
 use axum::Router;
@@ -19,6 +25,8 @@ pub(crate) struct Plan {
     limits: Limits,
     router: Router,
     builtins: Vec<Builtin>,
+    #[cfg(feature = "metrics")]
+    meter: HttpMeter,
 }
 
 /// What has its address, and serves nobody yet: who connects waits.
@@ -37,6 +45,7 @@ impl Plan {
         endpoints: Vec<Endpoint>,
         offer: &Offer<'_>,
         settings: &Settings,
+        #[cfg(feature = "metrics")] exposition: &Exposition,
     ) -> Result<Self, Error> {
         let address = match http.address {
             Address::Default => Some(join(&settings.http_host, settings.http_port)),
@@ -66,8 +75,19 @@ impl Plan {
         if http.probes {
             builtins.extend(probes::builtins(http.stalled_after));
         }
+        #[cfg(feature = "metrics")]
+        if let Some(path) = exposition.path() {
+            builtins.push(metrics::builtin(path, exposition.clone()));
+        }
         let router = site::assemble(endpoints, http.fallback, http.layers, http.body_limit, &builtins, offer)?;
-        Ok(Self { address, limits: http.limits, router, builtins })
+        Ok(Self {
+            address,
+            limits: http.limits,
+            router,
+            builtins,
+            #[cfg(feature = "metrics")]
+            meter: exposition.http().clone(),
+        })
     }
 
     /// Binds the address.
@@ -90,6 +110,8 @@ impl Bound {
     pub(crate) fn serve(self, observer: &Observer, shared: Shared) -> Server {
         let Plan { limits, router, builtins, .. } = self.plan;
         let router = site::complete(router, builtins, observer);
+        #[cfg(feature = "metrics")]
+        let router = metrics::count(router, self.plan.meter);
         Server::start(self.listener, Site::new(router, shared), limits)
     }
 }

@@ -60,6 +60,16 @@ impl Bucket {
         self.waiting.is_empty()
     }
 
+    /// When the messages of the next bulk came, and how many of them at a time.
+    pub(crate) fn next_came(&self) -> impl Iterator<Item = (Instant, usize)> {
+        let mut rest = self.size.min(self.waiting.len());
+        self.came.iter().map_while(move |came| {
+            let number = came.number.min(rest);
+            rest -= number;
+            (number > 0).then_some((came.at, number))
+        })
+    }
+
     /// The next bulk: as many as it holds, at most its size. To be taken to its end.
     pub(crate) fn take(&mut self) -> impl Iterator<Item = (Arc<Origin>, Delivery)> {
         let size = self.size.min(self.waiting.len());

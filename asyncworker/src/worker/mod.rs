@@ -24,6 +24,7 @@ mod tests;
 
 use crate::handler::{BoundHandler, Handling};
 use crate::message::{Bulk, Delivery, Origin};
+use crate::meter::{RouteMeter, Tally};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use crate::throttle::{Throttle, warn_throttled};
@@ -76,6 +77,7 @@ pub(crate) struct Worker {
     pub(crate) inbox: mpsc::UnboundedReceiver<Signal>,
     pub(crate) lanes: usize,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) meter: RouteMeter,
     pub(crate) stop: Stop,
 }
 
@@ -87,18 +89,27 @@ struct Lane {
 }
 
 struct Open {
+    lane: usize,
     epoch: u64,
     settler: Arc<dyn Settler>,
     window: Window,
+    /// What the window has concluded and not settled yet.
+    tally: Tally,
 }
 
 impl Open {
     /// Gives how many messages, of those whose handler has ended, this settles.
-    fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>), frames: &mut Vec<Frame>) -> usize {
+    fn settle(
+        &mut self,
+        how: impl Fn(&mut Window, &mut Vec<Frame>),
+        frames: &mut Vec<Frame>,
+        meter: &RouteMeter,
+    ) -> usize {
         let concluded = self.window.concluded();
         how(&mut self.window, frames);
         if !frames.is_empty() {
             self.settler.settle(frames);
+            meter.settled(self.lane, frames.len(), &mut self.tally);
             frames.clear();
         }
         concluded
@@ -174,7 +185,7 @@ impl Worker {
     }
 
     async fn run_loop(self) -> usize {
-        let Self { route, policy, handler, publisher, mut inbox, lanes, progress, stop } = self;
+        let Self { route, policy, handler, publisher, mut inbox, lanes, progress, meter, stop } = self;
         let now = Instant::now();
         let mut state = State {
             bucket: Bucket::new(policy.bulk, policy.flush_interval),
@@ -183,6 +194,7 @@ impl Worker {
                 policy,
                 handler,
                 publisher,
+                meter,
                 failed: Throttle::new(),
                 unread: Throttle::new(),
             }),
@@ -253,7 +265,8 @@ impl State {
     fn take(&mut self, signal: Signal) {
         match signal {
             Signal::Opened { lane, epoch, settler } => {
-                self.lanes[lane].open = Some(Open { epoch, settler, window: Window::new() });
+                self.lanes[lane].open =
+                    Some(Open { lane, epoch, settler, window: Window::new(), tally: Tally::default() });
                 self.progress.consumes(lane, true);
             }
             Signal::Deliveries { origin, mut deliveries } => {
@@ -266,7 +279,7 @@ impl State {
             Signal::Lost { lane, epoch } => {
                 if let Some(mut open) = self.lanes[lane].open.take_if(|open| open.epoch == epoch) {
                     // Its channel may close only now, and then what has ended does not come again.
-                    let settled = open.settle(Window::flush, &mut self.frames);
+                    let settled = open.settle(Window::flush, &mut self.frames, &self.shared.meter);
                     self.progress.settled(settled, self.now);
                     self.progress.consumes(lane, false);
                     self.bucket.forget(lane);
@@ -289,7 +302,9 @@ impl State {
         deliveries.retain(|delivery| {
             open.window.delivered(delivery.tag, at);
             let Some(cause) = delivery.malformed else { return true };
-            open.window.conclude(delivery.tag, Action::Reject);
+            if open.window.conclude(delivery.tag, Action::Reject) {
+                open.tally.unread();
+            }
             let names = delivery.names(origin);
             warn_throttled!(
                 self.shared.unread,
@@ -323,7 +338,9 @@ impl State {
     /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task. Gives
     /// how many messages it has.
     fn start_bulk(&mut self) -> usize {
+        self.shared.meter.waited(self.now, self.bucket.next_came());
         let bulk = self.next_bulk();
+        self.shared.meter.starts(bulk.len(), self.shared.policy.bulk);
         let span = tracing::debug_span!("bulk", route = &*self.shared.route, messages = bulk.len());
         let messages = bulk.len();
         let mut begun = None;
@@ -335,6 +352,7 @@ impl State {
             self.credit.in_place(took, matches!(polled, Polled::Ended(_)));
             match polled {
                 Polled::Ended(conclusion) => {
+                    self.shared.meter.handled(took);
                     self.conclude(bulk, &conclusion);
                     return messages;
                 }
@@ -383,8 +401,10 @@ impl State {
         }
         for (place, entry) in bulk.entries().iter().enumerate() {
             let action = conclusion.action(place).unwrap_or(self.shared.policy.on_exception);
-            if let Some(open) = self.open_lane(entry.origin.lane, entry.origin.epoch) {
-                open.window.conclude(entry.delivery.tag, action);
+            if let Some(open) = self.open_lane(entry.origin.lane, entry.origin.epoch)
+                && open.window.conclude(entry.delivery.tag, action)
+            {
+                open.tally.concluded(entry, action);
             }
         }
         self.room.bulk = bulk.into_room();
@@ -413,7 +433,7 @@ impl State {
         self.rested_at = self.now + SETTLE_DELAY;
         let mut settled = 0;
         for open in self.lanes.iter_mut().filter_map(|lane| lane.open.as_mut()) {
-            settled += open.settle(&how, &mut self.frames);
+            settled += open.settle(&how, &mut self.frames, &self.shared.meter);
         }
         self.progress.settled(settled, self.now);
     }

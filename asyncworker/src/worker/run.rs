@@ -2,6 +2,7 @@
 
 use crate::handler::{BoundHandler, Failure, Handling, Outcome};
 use crate::message::{Bulk, Entry};
+use crate::meter::{Began, RouteMeter};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use crate::throttle::{Throttle, warn_throttled};
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     /// Lines of handlers that failed, and of messages that no handler sees.
     pub(crate) failed: Throttle,
     pub(crate) unread: Throttle,
+    pub(crate) meter: RouteMeter,
 }
 
 /// A handler that was polled in place and goes on as a task.
@@ -94,6 +96,7 @@ impl Shared {
     /// Runs the handler over a bulk to its end: an `Err`, a panic, a timeout and an output that could not be
     /// published are all a failure of this run and of nothing else.
     pub(crate) async fn run(self: Arc<Self>, bulk: Bulk, begun: Option<Begun>) -> Conclusion {
+        let began = Began::at(begun.as_ref().map(|begun| begun.at));
         let result = match self.handle(bulk.clone(), begun).await {
             Ok(Outcome { action, publish }) if publish.is_empty() => Ok(action),
             Ok(Outcome { action, publish }) => {
@@ -101,6 +104,7 @@ impl Shared {
             }
             Err(failure) => Err(failure),
         };
+        self.meter.handled_since(began);
         self.conclude(&bulk, result)
     }
 
@@ -126,6 +130,7 @@ impl Shared {
         let default = match result {
             Ok(action) => action.unwrap_or(on_success),
             Err(failure) => {
+                self.meter.failed();
                 let action = failure.action().unwrap_or(on_exception);
                 // A lone body that does not decode was reported where it was decoded.
                 if !bulk.entries().iter().all(Entry::undecodable) {

@@ -5,8 +5,9 @@
 use super::{Frame, Progress, Settler, Signal, Stop, Worker};
 use crate::handler::{BoundHandler, Failure, Outcome, handling};
 use crate::message::{Bulk, Delivery, Message, Origin};
+use crate::meter::Meters;
 use crate::publish::Publisher;
-use crate::route::{Action, Policy};
+use crate::route::{Action, Policy, Protocol};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -67,6 +68,7 @@ where
         handling(handle(bulk.messages()), ended)
     });
     let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
+    let progress = Arc::new(Progress::new(1));
     let worker = Worker {
         route: "test".into(),
         policy,
@@ -74,7 +76,8 @@ where
         publisher: Publisher::new(Arc::new([])),
         inbox,
         lanes: 1,
-        progress: Arc::new(Progress::new(1)),
+        meter: Meters::default().route(&"test".into(), Protocol::Amqp, &["orders".into()], &progress),
+        progress,
         stop: stop.clone(),
     };
     let worker = tokio::spawn(worker.run());

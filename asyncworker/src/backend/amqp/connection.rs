@@ -11,6 +11,7 @@ use super::topology;
 use super::uri::Endpoint;
 use super::wire::{self, Stream, Wire};
 use crate::error::{BoxError, Error, ErrorKind, one_line};
+use crate::meter::ConnectionMeter;
 use crate::topology::Thing;
 use async_compat::Compat;
 use futures_util::StreamExt;
@@ -59,6 +60,7 @@ pub(super) struct Config {
     pub(super) ca_certificates: Option<String>,
     pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
     pub(super) on_connection_failure: Option<FailureHook>,
+    pub(super) meter: ConnectionMeter,
 }
 
 /// One epoch of a connection.
@@ -271,12 +273,14 @@ struct Supervisor {
 impl Supervisor {
     async fn run(mut self) -> std::convert::Infallible {
         let config = Arc::clone(&self.config);
+        let mut again = false;
         loop {
             for endpoint in &config.endpoints {
                 match self.connect(endpoint).await {
                     Ok(live) => {
                         tracing::info!(broker = %endpoint, failures = self.attempts.failures(), "connected");
                         let start = Instant::now();
+                        let _connected = config.meter.connected(std::mem::replace(&mut again, true));
                         let cause = self.epoch(live).await;
                         self.attempts.worked_for(start.elapsed());
                         self.failed(endpoint, "the connection was lost", cause);

@@ -16,6 +16,7 @@ pub(crate) use wire::fuzzing;
 
 use super::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
+use crate::meter::ConnectionMeter;
 use crate::publish::{Publish, PublishError};
 use crate::route::Protocol;
 use crate::settings::Settings;
@@ -254,7 +255,12 @@ impl Connect for Amqp {
         self.name.as_deref()
     }
 
-    fn open(self: Box<Self>, app: &str, settings: &Settings) -> Result<Arc<dyn Backend>, Error> {
+    fn open(
+        self: Box<Self>,
+        app: &str,
+        settings: &Settings,
+        meter: &ConnectionMeter,
+    ) -> Result<Arc<dyn Backend>, Error> {
         for endpoint in &self.endpoints {
             let host = &endpoint.host;
             if host.is_empty() || host.contains(['/', '@', ' ']) {
@@ -292,6 +298,7 @@ impl Connect for Amqp {
                 ca_certificates: self.ca_certificates,
                 identity: self.identity,
                 on_connection_failure: self.on_connection_failure,
+                meter: meter.clone(),
             }),
             open: Mutex::new(Some(Open::default())),
         }))

@@ -6,6 +6,7 @@ use super::wire::{Outlet, Stream, Wire, split};
 use crate::backend::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
 use crate::message::Origins;
+use crate::meter::ConnectionMeter;
 use crate::publish::{Publish, PublishError};
 use crate::route::Protocol;
 use crate::settings::Settings;
@@ -30,7 +31,7 @@ impl Connect for Piped {
         None
     }
 
-    fn open(self: Box<Self>, _app: &str, _settings: &Settings) -> Result<Arc<dyn Backend>, Error> {
+    fn open(self: Box<Self>, _: &str, _: &Settings, _: &ConnectionMeter) -> Result<Arc<dyn Backend>, Error> {
         Ok(Arc::new(*self))
     }
 }

@@ -5,12 +5,12 @@ use super::broker::Broker;
 use super::consumer::Consumer;
 use crate::backend::{Backend, Connect, Subscription};
 use crate::error::Error;
+use crate::meter::{Connected, ConnectionMeter};
 use crate::publish::{Publish, PublishError};
 use crate::route::Protocol;
 use crate::settings::Settings;
 use crate::topology::Thing;
 use async_trait::async_trait;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 use tracing::Instrument;
@@ -20,13 +20,18 @@ impl Connect for Memory {
         self.name.as_deref()
     }
 
-    fn open(self: Box<Self>, _app: &str, settings: &Settings) -> Result<Arc<dyn Backend>, Error> {
+    fn open(
+        self: Box<Self>,
+        _app: &str,
+        settings: &Settings,
+        meter: &ConnectionMeter,
+    ) -> Result<Arc<dyn Backend>, Error> {
         Ok(Arc::new(Opened {
             vhost: self.vhost.unwrap_or_else(|| settings.vhost.as_str().into()),
             prefetch: self.prefetch.unwrap_or(settings.prefetch),
             broker: self.broker,
             declared: Declared::default(),
-            closed: AtomicBool::new(false),
+            open: Mutex::new(Some(meter.connected(false))),
         }))
     }
 }
@@ -37,7 +42,8 @@ struct Opened {
     vhost: Arc<str>,
     prefetch: u16,
     declared: Declared,
-    closed: AtomicBool,
+    /// Nothing once it is closed.
+    open: Mutex<Option<Connected>>,
 }
 
 #[async_trait]
@@ -70,14 +76,14 @@ impl Backend for Opened {
     }
 
     async fn publish(&self, vhost: Arc<str>, publish: Publish) -> Result<(), PublishError> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.open.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
             return Err(PublishError::closed());
         }
         self.broker.with(|state| state.publish(&vhost, publish))
     }
 
     async fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -10,6 +10,7 @@ mod topology;
 use super::Memory;
 use crate::backend::{Backend, Connection, Subscription};
 use crate::message::{Delivery, Origin};
+use crate::meter::Meters;
 use crate::settings::Settings;
 use crate::worker::{Frame, Settler, Signal};
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 fn open(broker: &Memory) -> Arc<dyn Backend> {
-    Connection::from(broker.clone()).0.open("test", &Settings::default()).unwrap()
+    Connection::from(broker.clone()).0.open("test", &Settings::default(), &Meters::default().connection(None)).unwrap()
 }
 
 fn subscription(queue: &str, prefetch: u16) -> (Subscription, mpsc::UnboundedReceiver<Signal>) {
