@@ -104,7 +104,8 @@ impl Running {
         let Self { consumers, context, .. } = &self;
         self.http = bound.map(|bound| {
             let stopping = consumers.stop.drain.clone();
-            let shared = Shared::new(context.state.clone(), context.publisher.clone(), stopping);
+            let (state, publisher) = (context.state.clone(), context.publisher.clone());
+            let shared = Shared::new(state, publisher, stopping, bound.body_limit());
             bound.serve(&consumers.observer, shared)
         });
         self

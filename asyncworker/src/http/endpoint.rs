@@ -1,7 +1,9 @@
 //! What an app answers at a path: a handler, its methods and its paths.
 
+use super::ws::{SocketHandler, upgrade};
 use crate::publish::Publisher;
 use crate::state::{StateMap, needed};
+use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter};
@@ -64,6 +66,11 @@ impl Endpoint {
         put PUT "Answers PUT."
         patch PATCH "Answers PATCH."
         delete DELETE "Answers DELETE."
+    }
+
+    /// Answers GET by an upgrade to a websocket, which this handler then attends to.
+    pub fn ws<A: 'static>(paths: impl Into<Paths>, handler: impl SocketHandler<A>) -> Self {
+        Self::on([Method::GET], paths, async move |request: Request| upgrade(handler, request).await)
     }
 
     /// Answers each of these methods at each of these paths. No method, no path, and a method that HTTP does not have

@@ -13,6 +13,7 @@ mod settings;
 mod shared;
 mod site;
 mod test_client;
+pub mod ws;
 
 pub use axum;
 pub use axum::Router;

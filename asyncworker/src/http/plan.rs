@@ -25,6 +25,7 @@ pub(crate) struct Plan {
     limits: Limits,
     router: Router,
     builtins: Vec<Builtin>,
+    body_limit: usize,
     #[cfg(feature = "metrics")]
     meter: HttpMeter,
 }
@@ -85,6 +86,7 @@ impl Plan {
             limits: http.limits,
             router,
             builtins,
+            body_limit: http.body_limit,
             #[cfg(feature = "metrics")]
             meter: exposition.http().clone(),
         })
@@ -113,6 +115,11 @@ impl Bound {
         #[cfg(feature = "metrics")]
         let router = metrics::count(router, self.plan.meter);
         Server::start(self.listener, Site::new(router, shared), limits)
+    }
+
+    /// Bytes of a request's body at the most, where its endpoint says nothing else.
+    pub(crate) fn body_limit(&self) -> usize {
+        self.plan.body_limit
     }
 }
 

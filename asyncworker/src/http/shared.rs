@@ -24,14 +24,20 @@ struct Inner {
     publisher: Publisher,
     stopping: CancellationToken,
     abandon: CancellationToken,
+    body_limit: usize,
     sockets: TaskTracker,
 }
 
 impl Shared {
     /// `stopping` is cancelled when the app is told to stop.
-    pub(crate) fn new(state: Arc<StateMap>, publisher: Publisher, stopping: CancellationToken) -> Self {
+    pub(crate) fn new(
+        state: Arc<StateMap>,
+        publisher: Publisher,
+        stopping: CancellationToken,
+        body_limit: usize,
+    ) -> Self {
         let (abandon, sockets) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Inner { state, publisher, stopping, abandon, sockets }))
+        Self(Arc::new(Inner { state, publisher, stopping, abandon, body_limit, sockets }))
     }
 
     /// That of the app that got this request.
@@ -46,6 +52,11 @@ impl Shared {
     /// Cancelled when the time of a stop is up: what still runs is dropped.
     pub(super) fn abandon(&self) -> &CancellationToken {
         &self.0.abandon
+    }
+
+    /// Bytes of a body or of a websocket's message at the most, where nothing else is said of it.
+    pub(super) fn body_limit(&self) -> usize {
+        self.0.body_limit
     }
 
     /// The websockets whose handlers run.

@@ -2,6 +2,7 @@
 //! it prints.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
+use asyncworker::http::ws::{self, WebSocket};
 use asyncworker::prelude::*;
 use std::time::Duration;
 
@@ -30,6 +31,16 @@ async fn main() -> Result<(), asyncworker::Error> {
         "defaults" => app.connect(amqp).route(route.options(RouteOptions::new().bulk_size(500)).handler(
             async |batch: Batch<Message>| {
                 println!("handled {}", batch.len());
+            },
+        )),
+        // A websocket that says hello and then waits.
+        "serves" => app.connect(amqp).http(Http::bind("127.0.0.1:0")).endpoint(Endpoint::ws(
+            "/feed",
+            async |mut socket: WebSocket| {
+                socket.send(ws::Message::text("hello")).await?;
+                let next = socket.recv().await;
+                println!("received {next:?}");
+                next.transpose().map(drop)
             },
         )),
         "declares" => app.connect(amqp).declare(Queue::new(queue)),
