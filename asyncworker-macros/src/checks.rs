@@ -12,6 +12,10 @@ use syn::spanned::Spanned;
 pub(crate) enum Checks {
     /// A handler of bulks: each argument is `Extract`, what is returned `IntoOutcome`.
     Bulk,
+    /// A handler of HTTP requests: axum's rules.
+    Endpoint,
+    /// A handler of websockets: one of these first, then axum's extractors that need no body.
+    Socket,
 }
 
 impl Checks {
@@ -19,7 +23,29 @@ impl Checks {
     pub(crate) fn of(self, function: &Function) -> TokenStream {
         match self {
             Self::Bulk => bulk(function),
+            Self::Endpoint => endpoint(function),
+            Self::Socket => socket(function),
         }
+    }
+
+    /// A call of the builder for what the arguments need of the app and its types cannot tell: it makes that an error
+    /// of the start.
+    pub(crate) fn needs(self, function: &Function) -> Option<TokenStream> {
+        if self == Self::Bulk {
+            return None;
+        }
+        let needs = function.arguments().map(
+            |(conditions, ty)| quote!(#(#conditions)* ::asyncworker::__private::http::Argument::<#ty>::TYPE.needs()),
+        );
+        Some(quote! {
+            .__needs({
+                #[allow(unused_imports)]
+                use ::asyncworker::__private::http::NeedsNothing as _;
+                let needs: ::std::vec::Vec<::core::option::Option<::asyncworker::__private::http::Need>> =
+                    ::std::vec![#(#needs),*];
+                needs.into_iter().flatten()
+            })
+        })
     }
 }
 
@@ -43,6 +69,70 @@ fn bulk(function: &Function) -> TokenStream {
             fn sends<F: ::core::marker::Send>(_: F) {}
             fn check() {
                 #(#arguments)*
+                #returned
+                #sends
+            }
+        };
+    }
+}
+
+fn endpoint(function: &Function) -> TokenStream {
+    let arguments: Vec<_> = function.arguments().collect();
+    // Which argument is the last one, and may take the body, is not known where one may be missing.
+    let unsure = arguments.iter().any(|(conditions, _)| !conditions.is_empty());
+    let last = arguments.len().saturating_sub(1);
+    let checks = arguments.iter().enumerate().map(|(place, (conditions, ty))| {
+        let check =
+            if unsure || place == last { quote!(takes::<#ty, _>) } else { quote!(takes_before_the_last::<#ty>) };
+        quote_spanned!(located(ty.span())=> #(#conditions)* #check();)
+    });
+    let returned = match function.returned() {
+        Some(ty) if !Function::cannot_be_named(ty) => quote_spanned!(located(ty.span())=> answers::<#ty>();),
+        _ => TokenStream::new(),
+    };
+    let sends = function.send_check();
+    quote! {
+        #[allow(dead_code)]
+        const _: () = {
+            fn takes<T: ::asyncworker::__private::http::FromRequest<(), M>, M>() {}
+            fn takes_before_the_last<T: ::asyncworker::__private::http::FromRequestParts<()>>() {}
+            fn answers<T: ::asyncworker::__private::http::IntoResponse>() {}
+            fn sends<F: ::core::marker::Send>(_: F) {}
+            fn check() {
+                #(#checks)*
+                #returned
+                #sends
+            }
+        };
+    }
+}
+
+fn socket(function: &Function) -> TokenStream {
+    let mut arguments = function.arguments();
+    let Some((_, socket)) = arguments.next() else {
+        let message = "a websocket's handler takes a `WebSocket` first";
+        return syn::Error::new(function.name().span(), message).to_compile_error();
+    };
+    let socket = quote_spanned! {located(socket.span())=>
+        let _ = |socket: #socket| -> ::asyncworker::__private::http::WebSocket { socket };
+    };
+    let checks = arguments.map(
+        |(conditions, ty)| quote_spanned!(located(ty.span())=> #(#conditions)* takes_beside_a_websocket::<#ty>();),
+    );
+    let returned = match function.returned() {
+        Some(ty) if !Function::cannot_be_named(ty) => quote_spanned!(located(ty.span())=> concludes::<#ty>();),
+        _ => TokenStream::new(),
+    };
+    let sends = function.send_check();
+    quote! {
+        #[allow(dead_code)]
+        const _: () = {
+            fn takes_beside_a_websocket<T: ::asyncworker::__private::http::FromRequestParts<()>>() {}
+            fn concludes<T: ::asyncworker::__private::http::SocketOutcome>() {}
+            fn sends<F: ::core::marker::Send>(_: F) {}
+            fn check() {
+                #socket
+                #(#checks)*
                 #returned
                 #sends
             }

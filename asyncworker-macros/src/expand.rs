@@ -80,7 +80,8 @@ fn names(function: &str, all: &[Arguments]) -> Vec<Option<String>> {
 fn build(arguments: &Arguments, name: Option<String>, function: &Function) -> TokenStream {
     let name = name.map(|name| quote!(.name(#name)));
     let built = (arguments.kind.build)(arguments, name, function.name());
-    quote!(::asyncworker::Mount::from(#built))
+    let needs = arguments.kind.checks.needs(function);
+    quote!(::asyncworker::Mount::from(#built #needs))
 }
 
 /// A type of the function's name, in the other of Rust's two namespaces: what `routes![..]` finds them by.

@@ -7,6 +7,7 @@
 
 use crate::arguments::{Arguments, First};
 use crate::checks::Checks;
+use crate::endpoint::{DELETE, GET, HEAD, PATCH, POST, PUT, WS};
 use crate::names::{self, Names};
 use crate::options::{EVENT_OPTIONS, OptionKind, QUEUE_OPTIONS};
 use crate::suggestion::nearest;
@@ -68,7 +69,7 @@ impl Kind {
 }
 
 /// All of them: what one expansion takes off a function, for it makes all that is made of it.
-pub(crate) static KINDS: [&Kind; 2] = [&ROUTE, &SSE];
+pub(crate) static KINDS: [&Kind; 9] = [&ROUTE, &SSE, &GET, &HEAD, &POST, &PUT, &PATCH, &DELETE, &WS];
 
 pub(crate) static ROUTE: Kind = Kind {
     name: "route",

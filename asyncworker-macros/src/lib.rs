@@ -9,6 +9,7 @@
 mod arguments;
 mod checks;
 mod duration;
+mod endpoint;
 mod errors;
 mod expand;
 mod function;
@@ -38,4 +39,46 @@ pub fn sse(attr: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn timeit(attr: TokenStream, item: TokenStream) -> TokenStream {
     timeit::expand(attr.into(), item.into()).into()
+}
+
+#[doc = include_str!("../docs/get.md")]
+#[proc_macro_attribute]
+pub fn get(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&endpoint::GET, attr.into(), item.into()).into()
+}
+
+#[doc = "Makes an `async fn` answer HEAD at one path or several: as [`get`](macro@get), whose page holds here too."]
+#[proc_macro_attribute]
+pub fn head(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&endpoint::HEAD, attr.into(), item.into()).into()
+}
+
+#[doc = "Makes an `async fn` answer POST at one path or several: as [`get`](macro@get), whose page holds here too."]
+#[proc_macro_attribute]
+pub fn post(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&endpoint::POST, attr.into(), item.into()).into()
+}
+
+#[doc = "Makes an `async fn` answer PUT at one path or several: as [`get`](macro@get), whose page holds here too."]
+#[proc_macro_attribute]
+pub fn put(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&endpoint::PUT, attr.into(), item.into()).into()
+}
+
+#[doc = "Makes an `async fn` answer PATCH at one path or several: as [`get`](macro@get), whose page holds here too."]
+#[proc_macro_attribute]
+pub fn patch(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&endpoint::PATCH, attr.into(), item.into()).into()
+}
+
+#[doc = "Makes an `async fn` answer DELETE at one path or several: as [`get`](macro@get), whose page holds here too."]
+#[proc_macro_attribute]
+pub fn delete(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&endpoint::DELETE, attr.into(), item.into()).into()
+}
+
+#[doc = include_str!("../docs/ws.md")]
+#[proc_macro_attribute]
+pub fn ws(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&endpoint::WS, attr.into(), item.into()).into()
 }

@@ -74,6 +74,15 @@ pub(crate) const EVENT_OPTIONS: [OptionKind; 11] = [
     MAX_BODY_SIZE,
 ];
 
+const BODY_LIMIT: OptionKind =
+    OptionKind { name: "body_limit", in_options: false, takes: Takes::Count { at_most: u128::MAX } };
+
+/// Of an endpoint of HTTP.
+pub(crate) const ENDPOINT_OPTIONS: [OptionKind; 2] = [NAME, BODY_LIMIT];
+
+/// Of a websocket.
+pub(crate) const SOCKET_OPTIONS: [OptionKind; 1] = [NAME];
+
 /// The argument for the builder's method, with the spans of what the user wrote.
 pub(crate) fn value(option: &OptionKind, given: &Expr, errors: &mut Errors) -> TokenStream {
     let name = option.name;

@@ -44,6 +44,18 @@ pub mod inner {
 #[app::route("orders")]
 async fn of_both_kinds() {}
 
+#[app::get(["/count", "/count/{base}"])]
+#[app::put("/count", name = "resets", body_limit = 8 * 2)]
+async fn count(_: http::State, #[cfg(any())] _: Nothing, _: u32, _: String) -> u32 {
+    0
+}
+
+#[app::delete(QUEUE)]
+async fn deletes() {}
+
+#[app::ws("/feed")]
+async fn feed(_: http::WebSocket, _: u32, _: http::State) {}
+
 #[app::route("never")]
 #[cfg(any())]
 async fn absent(_: Unknown) {}
@@ -89,6 +101,7 @@ fn every_option_arrives() {
             timeout: Some(Duration::from_secs(30)),
             prefetch: Some(256),
         },
+        endpoint: None,
     };
     assert_eq!(routes![settle], [expected]);
 }
@@ -106,6 +119,22 @@ fn attributes_of_several_kinds_stand_on_one_function() {
     assert_eq!((&events.paths[..], &*events.name), (&["/orders".to_owned()][..], "of_both_kinds(/orders)"));
     assert_eq!((&orders.queues[..], &*orders.name), (&["orders".to_owned()][..], "of_both_kinds(orders)"));
     assert_eq!((events.options.bulk_size, orders.options.bulk_size), (Some(2), None));
+}
+
+#[test]
+fn endpoints_have_their_method_their_paths_and_what_their_arguments_need() {
+    let endpoints: Vec<_> =
+        routes![count, deletes, feed].into_iter().map(|mount| mount.endpoint.expect("an endpoint")).collect();
+    let paths = |paths: &[&str]| paths.iter().map(|path| path.to_string()).collect();
+    let endpoint =
+        |method, paths, name: &str, needs| http::Endpoint { method, paths, name: name.into(), body_limit: None, needs };
+    let expected = [
+        endpoint("get", paths(&["/count", "/count/{base}"]), "count(/count)", 1),
+        http::Endpoint { body_limit: Some(16), ..endpoint("put", paths(&["/count"]), "resets", 1) },
+        endpoint("delete", paths(&["by.constant"]), "deletes", 0),
+        endpoint("ws", paths(&["/feed"]), "feed", 1),
+    ];
+    assert_eq!(endpoints, expected);
 }
 
 #[test]

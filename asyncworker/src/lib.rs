@@ -52,6 +52,8 @@ pub use status::{QueueStatus, RouteStatus, Status};
 pub use timeit::{CallbackOutput, Timeit, TimeitOutcome, TimeitReport, Transactions};
 pub use topology::{Binding, Declaration, Exchange, Queue};
 
+#[cfg(all(feature = "http", feature = "macros"))]
+pub use asyncworker_macros::{delete, get, head, patch, post, put, ws};
 #[cfg(feature = "macros")]
 pub use asyncworker_macros::{route, sse, timeit};
 
@@ -77,6 +79,14 @@ pub mod prelude {
 pub mod __private {
     pub use crate::timeit::observed as timeit;
     pub use inventory;
+
+    /// What the attributes of HTTP name.
+    #[cfg(feature = "http")]
+    pub mod http {
+        pub use crate::http::ws::SocketOutcome;
+        pub use crate::http::{Argument, IntoResponse, Need, NeedsNothing, WebSocket};
+        pub use axum::extract::{FromRequest, FromRequestParts};
+    }
 
     /// A function that has an attribute of ours.
     pub trait Mounted {

@@ -346,3 +346,63 @@ async fn while_the_app_drains_it_answers_is_live_and_is_not_ready() {
     let (stopped, ()) = tokio::join!(running.shutdown(), look);
     stopped.unwrap();
 }
+
+#[cfg(feature = "macros")]
+mod attributes {
+    use super::*;
+    use asyncworker as app;
+    use asyncworker::http::WebSocket;
+
+    #[app::get(["/count", "/count/{base}"])]
+    #[app::delete("/count", name = "resets")]
+    async fn count(method: Method, base: Option<Path<usize>>, State(count): State<Arc<AtomicUsize>>) -> Json<usize> {
+        if method == Method::DELETE {
+            count.store(0, Ordering::Relaxed);
+        }
+        Json(base.map_or(0, |Path(base)| base) + count.load(Ordering::Relaxed))
+    }
+
+    #[app::post("/echo", body_limit = 3)]
+    async fn echo(body: Bytes) -> Bytes {
+        body
+    }
+
+    type Shared<T> = State<Arc<T>>;
+
+    #[app::head("/needs")]
+    async fn needs(_: Shared<AtomicUsize>) {}
+
+    #[app::put("/publishes")]
+    async fn publishes(_: Publisher) {}
+
+    #[app::ws("/feed")]
+    async fn feed(_: WebSocket, _: State<Arc<AtomicUsize>>) {}
+
+    #[tokio::test(start_paused = true)]
+    async fn attributed_functions_answer_their_methods_and_paths() {
+        let app = App::new().http(Http::unbound()).state(Arc::new(AtomicUsize::new(2))).mount(routes![count, echo]);
+        let running = app.start().await.unwrap();
+        let client = running.http_client();
+        assert_eq!(client.get("/count/40").send().await.json::<usize>(), 42);
+        assert_eq!(client.get("/count").send().await.json::<usize>(), 2);
+        assert_eq!(client.delete("/count").send().await.json::<usize>(), 0);
+        assert_eq!(client.get("/count/x").send().await.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(client.post("/echo").body("abc").send().await.text(), "abc");
+        assert_eq!(client.post("/echo").body("abcd").send().await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        running.shutdown().await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_argument_needs_and_the_app_has_not_is_told_at_start_by_endpoint_and_type() {
+        for (mounts, endpoint) in
+            [(routes![count], "`count(/count)`"), (routes![needs], "`needs`"), (routes![feed], "`feed`")]
+        {
+            let error = refused(App::new().http(Http::unbound()).mount(mounts)).await;
+            assert!(error.contains(endpoint) && error.contains("AtomicUsize") && error.contains(".state("), "{error}");
+        }
+        let error = refused(App::new().http(Http::unbound()).mount(routes![publishes])).await;
+        assert!(error.contains("`publishes`") && error.contains("no connection"), "{error}");
+        let app = App::new().http(Http::unbound()).connect(Memory::new()).mount(routes![publishes]);
+        app.start().await.unwrap().shutdown().await.unwrap();
+    }
+}

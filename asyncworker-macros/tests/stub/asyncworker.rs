@@ -3,11 +3,11 @@
 
 extern crate self as asyncworker;
 
-pub use stub::{Action, Extract, IntoOutcome, Mount, Route, RouteOptions};
+pub use stub::{http, Action, Extract, IntoOutcome, Mount, Route, RouteOptions};
 
 #[doc(hidden)]
 pub mod __private {
-    pub use crate::stub::{Discovered, Mounted, inventory};
+    pub use crate::stub::{Discovered, Mounted, http, inventory};
 }
 
 #[allow(dead_code, unused_macros, unused_imports, missing_docs, missing_debug_implementations, unreachable_pub)]
@@ -39,6 +39,13 @@ mod stub {
         pub vhost: Option<String>,
         pub connection: Option<String>,
         pub options: RouteOptions,
+        pub endpoint: Option<http::Endpoint>,
+    }
+
+    impl From<http::Endpoint> for Route {
+        fn from(endpoint: http::Endpoint) -> Self {
+            Self { name: endpoint.name.clone(), endpoint: Some(endpoint), ..Self::default() }
+        }
     }
 
     impl Route {
@@ -91,6 +98,79 @@ mod stub {
     }
     setters!(bulk_size: usize, bulk_flush_interval: Duration, on_success: Action, on_exception: Action,
         on_decode_error: Action, concurrency: usize, timeout: Duration, prefetch: u16);
+
+    /// As much of HTTP: what a request carries is an extractor before the last, a body is one at the end.
+    pub mod http {
+        use std::marker::PhantomData;
+
+        pub trait FromRequestParts<S> {}
+        impl FromRequestParts<()> for u32 {}
+        impl FromRequestParts<()> for State {}
+
+        pub trait FromRequest<S, M> {}
+        pub struct ViaParts;
+        impl<T: FromRequestParts<()>> FromRequest<(), ViaParts> for T {}
+        impl FromRequest<(), ()> for String {}
+
+        pub trait IntoResponse {}
+        impl IntoResponse for () {}
+        impl IntoResponse for u32 {}
+
+        pub trait SocketOutcome {}
+        impl SocketOutcome for () {}
+
+        pub struct WebSocket;
+        pub struct State;
+
+        #[derive(Debug, Clone, Copy, PartialEq)]
+        pub struct Need;
+        pub struct Argument<T>(PhantomData<T>);
+        impl<T> Argument<T> {
+            pub const TYPE: Self = Self(PhantomData);
+        }
+        impl Argument<State> {
+            pub fn needs(&self) -> Option<Need> {
+                Some(Need)
+            }
+        }
+        pub trait NeedsNothing {
+            fn needs(&self) -> Option<Need> {
+                None
+            }
+        }
+        impl<T> NeedsNothing for Argument<T> {}
+
+        #[derive(Debug, Default, PartialEq)]
+        pub struct Endpoint {
+            pub method: &'static str,
+            pub paths: Vec<String>,
+            pub name: String,
+            pub body_limit: Option<usize>,
+            pub needs: usize,
+        }
+
+        macro_rules! constructors {
+            ($($method:ident)*) => {
+                $(pub fn $method<P: Into<String>, F>(paths: impl IntoIterator<Item = P>, _: F) -> Self {
+                    let paths = paths.into_iter().map(Into::into).collect();
+                    Self { method: stringify!($method), paths, ..Self::default() }
+                })*
+            };
+        }
+
+        impl Endpoint {
+            constructors!(get head post put patch delete ws);
+            pub fn name(self, name: impl Into<String>) -> Self {
+                Self { name: name.into(), ..self }
+            }
+            pub fn body_limit(self, bytes: usize) -> Self {
+                Self { body_limit: Some(bytes), ..self }
+            }
+            pub fn __needs(self, needs: impl IntoIterator<Item = Need>) -> Self {
+                Self { needs: needs.into_iter().count(), ..self }
+            }
+        }
+    }
 
     pub trait Mounted {
         fn mounts() -> Vec<Mount>;

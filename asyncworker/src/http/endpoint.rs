@@ -1,8 +1,7 @@
 //! What an app answers at a path: a handler, its methods and its paths.
 
+use super::needs::Need;
 use super::ws::{SocketHandler, upgrade};
-use crate::publish::Publisher;
-use crate::state::{StateMap, needed};
 use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::Method;
@@ -147,35 +146,5 @@ impl<S: Into<String>, const N: usize> From<[S; N]> for Paths {
 impl<S: Into<String>> From<Vec<S>> for Paths {
     fn from(paths: Vec<S>) -> Self {
         Self(paths.into_iter().map(Into::into).collect())
-    }
-}
-
-/// What an app has for its HTTP handlers.
-#[derive(Debug)]
-pub(crate) struct Offer<'a> {
-    pub(crate) state: &'a StateMap,
-    pub(crate) publisher: &'a Publisher,
-}
-
-/// Something that a handler's argument needs of the app; where that has no such thing, it says so.
-#[doc(hidden)]
-#[derive(Debug, Clone, Copy)]
-#[allow(private_interfaces)]
-pub struct Need(pub(crate) fn(&Offer<'_>) -> Result<(), String>);
-
-impl Need {
-    /// A state of this type.
-    #[must_use]
-    pub fn state<T: Clone + Send + Sync + 'static>() -> Self {
-        Self(|offer| needed::<T>(offer.state).map(drop))
-    }
-
-    /// A connection to publish over.
-    #[must_use]
-    pub fn publisher() -> Self {
-        Self(|offer| match offer.publisher.has_connection() {
-            true => Ok(()),
-            false => Err("it takes a `Publisher`, and the app has no connection; add one by `.connect(..)`".into()),
-        })
     }
 }

@@ -5,6 +5,7 @@ mod endpoint;
 mod linger;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod needs;
 mod paths;
 mod plan;
 mod probes;
@@ -25,10 +26,11 @@ pub use endpoint::{Endpoint, Paths};
 pub use settings::Http;
 pub use shared::{MissingState, NoApp};
 pub use test_client::{TestClient, TestRequest, TestResponse};
+pub use ws::WebSocket;
 
+pub(crate) use needs::Offer;
 #[doc(hidden)]
-pub use endpoint::Need;
-pub(crate) use endpoint::Offer;
+pub use needs::{Argument, Need, NeedsNothing};
 pub(crate) use plan::{Bound, Plan};
 pub(crate) use server::Server;
 pub(crate) use shared::Shared;

@@ -1,8 +1,9 @@
 //! From settings and endpoints to a server: everything is checked first, then the address is bound, then it is served.
 
-use super::endpoint::{Endpoint, Offer};
+use super::endpoint::Endpoint;
 #[cfg(feature = "metrics")]
 use super::metrics;
+use super::needs::Offer;
 use super::probes;
 use super::server::{Limits, Server};
 use super::settings::{Address, Http};

@@ -1,6 +1,7 @@
 //! All that an app answers, as one service: endpoints, what is built in, and what is around them.
 
-use super::endpoint::{Endpoint, Offer};
+use super::endpoint::Endpoint;
+use super::needs::Offer;
 use super::paths::{Claim, check};
 use super::settings::Wrap;
 use super::shared::Shared;
