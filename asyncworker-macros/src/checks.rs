@@ -5,6 +5,7 @@ use crate::function::Function;
 use crate::options::located;
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::Type;
 use syn::spanned::Spanned;
 
 /// What types are held against.
@@ -16,13 +17,23 @@ pub(crate) enum Checks {
     Endpoint,
     /// A handler of websockets: one of these first, then axum's extractors that need no body.
     Socket,
+    /// Something that runs without messages: each argument is `Extract` and asks for none.
+    Run,
 }
 
 impl Checks {
     /// Items and a function that compile if the types are right.
     pub(crate) fn of(self, function: &Function) -> TokenStream {
         match self {
-            Self::Bulk => bulk(function),
+            Self::Bulk => checked(function, |ty| quote_spanned!(located(ty.span())=> extracts::<#ty>();)),
+            Self::Run => checked(function, |ty| {
+                quote_spanned! {located(ty.span())=>
+                    const _: () = ::core::assert!(
+                        ::core::matches!(<#ty as ::asyncworker::Extract>::ARITY, ::asyncworker::Arity::Any),
+                        "there are no messages to take here: this argument is for handlers of messages"
+                    );
+                }
+            }),
             Self::Endpoint => endpoint(function),
             Self::Socket => socket(function),
         }
@@ -31,7 +42,7 @@ impl Checks {
     /// A call of the builder for what the arguments need of the app and its types cannot tell: it makes that an error
     /// of the start.
     pub(crate) fn needs(self, function: &Function) -> Option<TokenStream> {
-        if self == Self::Bulk {
+        if matches!(self, Self::Bulk | Self::Run) {
             return None;
         }
         let needs = function.arguments().map(
@@ -49,10 +60,10 @@ impl Checks {
     }
 }
 
-fn bulk(function: &Function) -> TokenStream {
+fn checked(function: &Function, argument: fn(&Type) -> TokenStream) -> TokenStream {
     let arguments = function.arguments().map(|(conditions, ty)| {
-        let conditions = conditions.iter();
-        quote_spanned!(located(ty.span())=> #(#conditions)* extracts::<#ty>();)
+        let check = argument(ty);
+        quote!(#(#conditions)* #check)
     });
     let returned = match function.returned() {
         None => quote!(concludes::<()>();),

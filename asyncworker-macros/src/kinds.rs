@@ -9,7 +9,8 @@ use crate::arguments::{Arguments, First};
 use crate::checks::Checks;
 use crate::endpoint::{DELETE, GET, HEAD, PATCH, POST, PUT, WS};
 use crate::names::{self, Names};
-use crate::options::{EVENT_OPTIONS, OptionKind, QUEUE_OPTIONS};
+use crate::options::{CRON_OPTIONS, EVENT_OPTIONS, INTERVAL_OPTIONS, OptionKind, QUEUE_OPTIONS};
+use crate::schedule;
 use crate::suggestion::nearest;
 use proc_macro2::{Ident, TokenStream};
 use quote::quote;
@@ -69,7 +70,8 @@ impl Kind {
 }
 
 /// All of them: what one expansion takes off a function, for it makes all that is made of it.
-pub(crate) static KINDS: [&Kind; 9] = [&ROUTE, &SSE, &GET, &HEAD, &POST, &PUT, &PATCH, &DELETE, &WS];
+pub(crate) static KINDS: [&Kind; 11] =
+    [&ROUTE, &SSE, &RUN_EVERY, &CRON, &GET, &HEAD, &POST, &PUT, &PATCH, &DELETE, &WS];
 
 pub(crate) static ROUTE: Kind = Kind {
     name: "route",
@@ -103,6 +105,38 @@ pub(crate) static SSE: Kind = Kind {
     build: |arguments, name, function| route(quote!(::asyncworker::Route::sse), arguments, name, function),
 };
 
+pub(crate) static RUN_EVERY: Kind = Kind {
+    name: "run_every",
+    makes: "a schedule",
+    first: First {
+        noun: "interval",
+        not_options: &["interval", "every", "seconds"],
+        example: "\"1s\"",
+        several: None,
+        read: schedule::interval,
+    },
+    an_option: "max_concurrency = 1",
+    options: &INTERVAL_OPTIONS,
+    checks: Checks::Run,
+    build: |arguments, name, function| built(quote!(::asyncworker::Schedule::every), arguments, name, function),
+};
+
+pub(crate) static CRON: Kind = Kind {
+    name: "cron",
+    makes: "a schedule",
+    first: First {
+        noun: "expression",
+        not_options: &["expression", "cron", "pattern"],
+        example: "\"0 3 * * 1-5\"",
+        several: None,
+        read: schedule::expression,
+    },
+    an_option: "timezone = \"Europe/Berlin\"",
+    options: &CRON_OPTIONS,
+    checks: Checks::Run,
+    build: |arguments, name, function| built(quote!(::asyncworker::Schedule::cron), arguments, name, function),
+};
+
 const QUEUES: Names = Names {
     of: "a route",
     one: "queue",
@@ -120,4 +154,11 @@ fn route(constructor: TokenStream, arguments: &Arguments, name: Option<TokenStre
     let options = arguments.calls(true);
     let options = (!options.is_empty()).then(|| quote!(.options(::asyncworker::RouteOptions::new() #options)));
     quote!(#constructor(#first) #name #own #options .handler(#function))
+}
+
+/// Of what has no options apart from itself.
+fn built(constructor: TokenStream, arguments: &Arguments, name: Option<TokenStream>, function: &Ident) -> TokenStream {
+    let first = arguments.first();
+    let own = arguments.calls(false);
+    quote!(#constructor(#first) #name #own .handler(#function))
 }

@@ -16,6 +16,7 @@ mod function;
 mod kinds;
 mod names;
 mod options;
+mod schedule;
 mod suggestion;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,18 @@ pub fn route(attr: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn sse(attr: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(&kinds::SSE, attr.into(), item.into()).into()
+}
+
+#[doc = include_str!("../docs/run_every.md")]
+#[proc_macro_attribute]
+pub fn run_every(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&kinds::RUN_EVERY, attr.into(), item.into()).into()
+}
+
+#[doc = include_str!("../docs/cron.md")]
+#[proc_macro_attribute]
+pub fn cron(attr: TokenStream, item: TokenStream) -> TokenStream {
+    expand::expand(&kinds::CRON, attr.into(), item.into()).into()
 }
 
 #[doc = include_str!("../docs/timeit.md")]

@@ -29,6 +29,10 @@ const fn option(name: &'static str, takes: Takes) -> OptionKind {
     OptionKind { name, in_options: true, takes }
 }
 
+const fn call(name: &'static str, takes: Takes) -> OptionKind {
+    OptionKind { name, in_options: false, takes }
+}
+
 const NAME: OptionKind = own("name", "settle orders");
 const VHOST: OptionKind = own("vhost", "/");
 const CONNECTION: OptionKind = own("connection", "here");
@@ -74,8 +78,7 @@ pub(crate) const EVENT_OPTIONS: [OptionKind; 11] = [
     MAX_BODY_SIZE,
 ];
 
-const BODY_LIMIT: OptionKind =
-    OptionKind { name: "body_limit", in_options: false, takes: Takes::Count { at_most: u128::MAX } };
+const BODY_LIMIT: OptionKind = call("body_limit", Takes::Count { at_most: u128::MAX });
 
 /// Of an endpoint of HTTP.
 pub(crate) const ENDPOINT_OPTIONS: [OptionKind; 2] = [NAME, BODY_LIMIT];
@@ -83,13 +86,24 @@ pub(crate) const ENDPOINT_OPTIONS: [OptionKind; 2] = [NAME, BODY_LIMIT];
 /// Of a websocket.
 pub(crate) const SOCKET_OPTIONS: [OptionKind; 1] = [NAME];
 
+const RUNS: OptionKind = call("max_concurrency", Takes::Count { at_most: u128::MAX });
+const JITTER: OptionKind = call("jitter", Takes::Duration);
+const RUN_TIMEOUT: OptionKind = call("timeout", Takes::Duration);
+const TIMEZONE: OptionKind = own("timezone", "Europe/Berlin");
+
+/// Of a schedule at an interval.
+pub(crate) const INTERVAL_OPTIONS: [OptionKind; 4] = [NAME, RUNS, JITTER, RUN_TIMEOUT];
+
+/// Of a schedule by a cron expression.
+pub(crate) const CRON_OPTIONS: [OptionKind; 5] = [NAME, TIMEZONE, RUNS, JITTER, RUN_TIMEOUT];
+
 /// The argument for the builder's method, with the spans of what the user wrote.
 pub(crate) fn value(option: &OptionKind, given: &Expr, errors: &mut Errors) -> TokenStream {
     let name = option.name;
     let checked = match &option.takes {
         Takes::Text { example } => text(name, example, given),
         Takes::Count { at_most } => count(name, *at_most, given),
-        Takes::Duration => time(name, given),
+        Takes::Duration => time(&format!("{name} = "), given),
         Takes::Action => action(name, given),
     };
     checked.unwrap_or_else(|message| {
@@ -122,11 +136,12 @@ fn count(name: &str, at_most: u128, given: &Expr) -> Result<TokenStream, String>
     }
 }
 
-fn time(name: &str, given: &Expr) -> Result<TokenStream, String> {
+/// `written` is what stands before it in the attribute.
+pub(crate) fn time(written: &str, given: &Expr) -> Result<TokenStream, String> {
     // `2s` without quotes reaches us as the number 2 with the suffix `s`.
     let quoted = |digits: &str, suffix: &str| {
         let unit = if duration::is_unit(suffix) { suffix } else { "s" };
-        Err(format!("a duration is a string with a unit: write e.g. `{name} = \"{digits}{unit}\"`"))
+        Err(format!("a duration is a string with a unit: write e.g. `{written}\"{digits}{unit}\"`"))
     };
     match peel(given) {
         Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) => {

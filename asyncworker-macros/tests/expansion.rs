@@ -56,6 +56,10 @@ async fn deletes() {}
 #[app::ws("/feed")]
 async fn feed(_: http::WebSocket, _: u32, _: http::State) {}
 
+#[app::run_every("1.5s", max_concurrency = 2, jitter = "100ms", timeout = Duration::from_secs(1))]
+#[app::cron("0 3 * * 1-5", timezone = "Europe/Berlin", name = "nightly")]
+async fn tick(_state: String) {}
+
 #[app::route("never")]
 #[cfg(any())]
 async fn absent(_: Unknown) {}
@@ -87,7 +91,6 @@ fn a_queue_alone_leaves_everything_else_to_its_default() {
 fn every_option_arrives() {
     let expected = Route {
         queues: vec!["orders".into(), "orders.late".into()],
-        paths: vec![],
         name: "settles-1".into(),
         vhost: Some("fluentd".into()),
         connection: Some("here".into()),
@@ -101,7 +104,7 @@ fn every_option_arrives() {
             timeout: Some(Duration::from_secs(30)),
             prefetch: Some(256),
         },
-        endpoint: None,
+        ..Route::default()
     };
     assert_eq!(routes![settle], [expected]);
 }
@@ -135,6 +138,27 @@ fn endpoints_have_their_method_their_paths_and_what_their_arguments_need() {
         endpoint("ws", paths(&["/feed"]), "feed", 1),
     ];
     assert_eq!(endpoints, expected);
+}
+
+#[test]
+fn schedules_are_made_of_an_interval_or_an_expression() {
+    let mounts = routes![tick];
+    let every = Schedule {
+        interval: Duration::from_millis(1500),
+        name: "tick(1.5s)".into(),
+        max_concurrency: Some(2),
+        jitter: Some(Duration::from_millis(100)),
+        timeout: Some(Duration::from_secs(1)),
+        ..Schedule::default()
+    };
+    let cron = Schedule {
+        pattern: "0 3 * * 1-5".into(),
+        name: "nightly".into(),
+        timezone: Some("Europe/Berlin".into()),
+        ..Schedule::default()
+    };
+    assert_eq!(mounts.into_iter().map(|mount| mount.schedule).collect::<Vec<_>>(), [Some(every), Some(cron)]);
+    drop(tick(String::new()));
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod meter;
 mod metrics;
 mod publish;
 mod route;
+mod schedule;
 mod settings;
 mod state;
 mod status;
@@ -48,14 +49,17 @@ pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, 
 pub use metrics::Metrics;
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
-pub use status::{QueueStatus, RouteStatus, Status};
+pub use schedule::Schedule;
+pub use status::{QueueStatus, RouteStatus, ScheduleStatus, Status};
 pub use timeit::{CallbackOutput, Timeit, TimeitOutcome, TimeitReport, Transactions};
 pub use topology::{Binding, Declaration, Exchange, Queue};
 
+#[cfg(all(feature = "macros", feature = "cron"))]
+pub use asyncworker_macros::cron;
 #[cfg(all(feature = "http", feature = "macros"))]
 pub use asyncworker_macros::{delete, get, head, patch, post, put, ws};
 #[cfg(feature = "macros")]
-pub use asyncworker_macros::{route, sse, timeit};
+pub use asyncworker_macros::{route, run_every, sse, timeit};
 
 /// What a worker's file imports.
 pub mod prelude {
@@ -69,7 +73,7 @@ pub mod prelude {
     pub use crate::routes;
     pub use crate::{
         Action, App, Batch, Binding, Body, Emitter, Event, Exchange, Failure, Headers, Layer, Message, Properties,
-        Publish, Publisher, Queue, Route, RouteOptions, State, Timeit, TimeitOutcome, TimeitReport,
+        Publish, Publisher, Queue, Route, RouteOptions, Schedule, State, Timeit, TimeitOutcome, TimeitReport,
     };
 }
 
@@ -124,6 +128,6 @@ macro_rules! routes {
 }
 
 /// The programs of the README, compiled and run with the tests.
-#[cfg(all(doctest, feature = "amqp", feature = "macros", feature = "memory"))]
+#[cfg(all(doctest, feature = "amqp", feature = "cron", feature = "macros", feature = "memory"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

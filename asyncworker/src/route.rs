@@ -1,7 +1,7 @@
 //! What a route is: where its messages come from, its options and its handler.
 
 use crate::error::Error;
-use crate::handler::{BindHandler, Handler, Layer, erase};
+use crate::handler::{Arity, BindHandler, Handler, Layer, erase};
 use crate::settings::Settings;
 use std::fmt;
 use std::sync::Arc;
@@ -336,7 +336,7 @@ impl Policy {
         let bulk_size = options.bulk_size.unwrap_or(1);
         match &route.handler {
             None => return refuse("it has no handler; add `.handler(..)`"),
-            Some(handler) if handler.one_at_a_time() && bulk_size > 1 => {
+            Some(handler) if handler.arity() == Arity::One && bulk_size > 1 => {
                 let (one, many) = match route.protocol {
                     Protocol::Amqp => ("message", "Batch<Message<T>>"),
                     Protocol::Sse => ("event", "Batch<Event<T>>"),

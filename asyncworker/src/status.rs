@@ -1,8 +1,10 @@
 //! What an app does right now, for probes and for people.
 
+use crate::schedule::Tally;
 use crate::worker::Progress;
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,8 @@ pub struct Status {
     pub stopping: bool,
     /// The routes, in the order they were mounted.
     pub routes: Vec<RouteStatus>,
+    /// The schedules, in the order they were mounted.
+    pub schedules: Vec<ScheduleStatus>,
 }
 
 /// What a route does at one moment.
@@ -47,6 +51,22 @@ pub struct QueueStatus {
     /// Whether a consumer is registered with the broker: `basic.consume` was answered by `basic.consume-ok`, and
     /// since then neither was the channel lost nor did the broker or the app cancel it.
     pub consuming: bool,
+}
+
+/// What a schedule does at one moment. Neither readiness nor liveness asks for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ScheduleStatus {
+    /// The schedule's name.
+    pub name: String,
+    /// How many runs are under way.
+    pub running: usize,
+    /// Runs begun since the start.
+    pub runs: u64,
+    /// Runs that failed, panicked or ran into their timeout.
+    pub failures: u64,
+    /// Ticks at which no run began, for as many as may be were under way.
+    pub skipped: u64,
 }
 
 impl Status {
@@ -84,6 +104,7 @@ impl RouteStatus {
 #[derive(Debug, Clone)]
 pub(crate) struct Observer {
     routes: Arc<[Observed]>,
+    schedules: Arc<[(Arc<str>, Arc<Tally>)]>,
     stopping: CancellationToken,
 }
 
@@ -97,13 +118,31 @@ pub(crate) struct Observed {
 }
 
 impl Observer {
-    /// Looks at these routes of an app, until this token tells it to stop and after.
-    pub(crate) fn new(routes: Vec<Observed>, stopping: CancellationToken) -> Self {
-        Self { routes: routes.into(), stopping }
+    /// Looks at these routes and schedules of an app, until this token tells it to stop and after.
+    pub(crate) fn new(
+        routes: Vec<Observed>,
+        schedules: Vec<(Arc<str>, Arc<Tally>)>,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self { routes: routes.into(), schedules: schedules.into(), stopping }
     }
 
     pub(crate) fn status(&self) -> Status {
-        Status { stopping: self.stopping.is_cancelled(), routes: self.routes.iter().map(Observed::status).collect() }
+        Status {
+            stopping: self.stopping.is_cancelled(),
+            routes: self.routes.iter().map(Observed::status).collect(),
+            schedules: self.schedules.iter().map(|(name, tally)| schedule(name, tally)).collect(),
+        }
+    }
+}
+
+fn schedule(name: &str, tally: &Tally) -> ScheduleStatus {
+    ScheduleStatus {
+        name: name.to_owned(),
+        running: tally.running.load(Relaxed),
+        runs: tally.runs.load(Relaxed),
+        failures: tally.failures.load(Relaxed),
+        skipped: tally.skipped.load(Relaxed),
     }
 }
 

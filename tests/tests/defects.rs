@@ -1,5 +1,5 @@
 //! The defects of the original (the list "Mend" of its port), each with a test that the original would
-//! fail. Defects 14 and 15 and half of 6 belong to parts that are not here yet.
+//! fail. Defect 14, and what of 7 is about schedules, are in `asyncworker/tests/`, where time is virtual.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use asyncworker::prelude::*;

@@ -3,7 +3,7 @@
 
 extern crate self as asyncworker;
 
-pub use stub::{http, Action, Extract, IntoOutcome, Mount, Route, RouteOptions};
+pub use stub::{http, Action, Arity, Extract, IntoOutcome, Message, Mount, Route, RouteOptions, Schedule};
 
 #[doc(hidden)]
 pub mod __private {
@@ -14,9 +14,23 @@ pub mod __private {
 mod stub {
     use std::time::Duration;
 
-    pub trait Extract {}
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    pub enum Arity {
+        Any,
+        One,
+    }
+
+    pub trait Extract {
+        const ARITY: Arity = Arity::Any;
+    }
     impl Extract for u32 {}
     impl Extract for String {}
+
+    #[derive(Debug)]
+    pub struct Message;
+    impl Extract for Message {
+        const ARITY: Arity = Arity::One;
+    }
 
     pub trait IntoOutcome {}
     impl IntoOutcome for () {}
@@ -40,6 +54,7 @@ mod stub {
         pub connection: Option<String>,
         pub options: RouteOptions,
         pub endpoint: Option<http::Endpoint>,
+        pub schedule: Option<Schedule>,
     }
 
     impl From<http::Endpoint> for Route {
@@ -69,6 +84,51 @@ mod stub {
         }
         pub fn handler<H>(self, _: H) -> Self {
             self
+        }
+    }
+
+    #[derive(Debug, Default, PartialEq)]
+    pub struct Schedule {
+        pub interval: Duration,
+        pub pattern: String,
+        pub name: String,
+        pub timezone: Option<String>,
+        pub max_concurrency: Option<usize>,
+        pub jitter: Option<Duration>,
+        pub timeout: Option<Duration>,
+    }
+
+    impl Schedule {
+        pub fn every(interval: Duration) -> Self {
+            Self { interval, ..Self::default() }
+        }
+        pub fn cron(pattern: impl Into<String>) -> Self {
+            Self { pattern: pattern.into(), ..Self::default() }
+        }
+        pub fn name(self, name: impl Into<String>) -> Self {
+            Self { name: name.into(), ..self }
+        }
+        pub fn timezone(self, timezone: impl Into<String>) -> Self {
+            Self { timezone: Some(timezone.into()), ..self }
+        }
+        pub fn max_concurrency(self, runs: usize) -> Self {
+            Self { max_concurrency: Some(runs), ..self }
+        }
+        pub fn jitter(self, longest: Duration) -> Self {
+            Self { jitter: Some(longest), ..self }
+        }
+        pub fn timeout(self, timeout: Duration) -> Self {
+            Self { timeout: Some(timeout), ..self }
+        }
+        pub fn handler<H>(self, _: H) -> Self {
+            self
+        }
+    }
+
+    // The stub mounts routes; what else is mounted is a route that has it.
+    impl From<Schedule> for Route {
+        fn from(schedule: Schedule) -> Self {
+            Self { name: schedule.name.clone(), schedule: Some(schedule), ..Self::default() }
         }
     }
 

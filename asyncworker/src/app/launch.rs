@@ -15,6 +15,7 @@ use crate::http::Offer;
 use crate::meter::{Meters, RouteMeter};
 use crate::publish::Publisher;
 use crate::route::{Policy, Protocol, Route};
+use crate::schedule::{Planned, Schedule, Scheduler};
 use crate::settings::Settings;
 use crate::status::{Observed, Observer};
 use crate::topology::{Declaration, Thing};
@@ -75,9 +76,9 @@ impl App {
             }
             mounted.push(route);
         }
+        let scope = Scope { state: &self.state, protocol: None, publisher: publisher.clone() };
+        let scheduled = plan(self.schedules, &scope)?;
         let declarations = sort(self.declarations, &connections)?;
-        // Nothing is said by a protocol here: what is of one is made of messages, and there are none.
-        let scope = Scope { state: &self.state, protocol: Protocol::Amqp, publisher: publisher.clone() };
         emitter.bind(self.subscriptions, &scope).map_err(Error::configuration)?;
         #[cfg(feature = "metrics")]
         let exposition = metrics.exposition(meters);
@@ -102,7 +103,7 @@ impl App {
             () = interrupt.cancelled() => Err((true, Error::new(ErrorKind::Shutdown, "the app was told to stop before it had started"))),
         };
         let consumers = match &started {
-            Ok(_) => consume(mounted, &connections),
+            Ok(_) => consume(mounted, scheduled, &connections, &context.publisher),
             Err(_) => Consumers::none(),
         };
         let running = Running::new(
@@ -208,7 +209,7 @@ fn mount(
     let Some(handler) = route.handler.take() else {
         return Err(Error::configuration(format!("{whose}: it has no handler; add `.handler(..)`")));
     };
-    let scope = Scope { state, protocol: route.protocol, publisher: publisher.clone() };
+    let scope = Scope { state, protocol: Some(route.protocol), publisher: publisher.clone() };
     let handler = handler.bind(&scope).map_err(|missing| Error::configuration(format!("{whose}: {missing}")))?;
     let name = label.into();
     let queues: Vec<_> = route.queues.iter().map(|queue| queue.as_str().into()).collect();
@@ -225,6 +226,21 @@ fn mount(
         progress,
         meter,
     })
+}
+
+/// Checks the schedules; each goes by its name.
+fn plan(schedules: Vec<Schedule>, scope: &Scope<'_>) -> Result<Vec<(Arc<str>, Planned)>, Error> {
+    let mut names = HashSet::new();
+    let plan = |schedule: Schedule| {
+        let name: Arc<str> = schedule.label().into();
+        if !names.insert(Arc::clone(&name)) {
+            return Err(Error::configuration(format!(
+                "two schedules are named `{name}`; give one of them another name by `name = \"..\"` or `.name(..)`"
+            )));
+        }
+        Ok((name, schedule.plan(scope)?))
+    };
+    schedules.into_iter().map(plan).collect()
 }
 
 /// The handler within its layers.
@@ -295,8 +311,13 @@ async fn start_up(
     Ok(())
 }
 
-/// Starts a worker a route and a consumer a queue.
-fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
+/// Starts a worker a route and a consumer a queue, and a scheduler a schedule.
+fn consume(
+    routes: Vec<Mounted>,
+    schedules: Vec<(Arc<str>, Planned)>,
+    connections: &Connections,
+    publisher: &Publisher,
+) -> Consumers {
     let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
     let close = CancellationToken::new();
     let mut workers = JoinSet::new();
@@ -333,7 +354,14 @@ fn consume(routes: Vec<Mounted>, connections: &Connections) -> Consumers {
         observed.push(Observed { name: route.name, queues: route.queues, progress: route.progress });
         workers.spawn(worker.run().instrument(span));
     }
-    let observer = Observer::new(observed, stop.drain.clone());
+    let mut scheduled = Vec::new();
+    for (name, planned) in schedules {
+        let span = tracing::info_span!("schedule", schedule = &*name);
+        let scheduler = Scheduler::new(Arc::clone(&name), planned, publisher.clone(), stop.clone());
+        scheduled.push((name, scheduler.tally()));
+        workers.spawn(scheduler.run().instrument(span));
+    }
+    let observer = Observer::new(observed, scheduled, stop.drain.clone());
     Consumers { workers, consumers, observer, stop, close }
 }
 

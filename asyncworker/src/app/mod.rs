@@ -18,6 +18,7 @@ use crate::emitter::Subscription;
 use crate::error::Error;
 use crate::handler::{Failure, Layer};
 use crate::route::Route;
+use crate::schedule::Schedule;
 use crate::settings::Settings;
 use crate::state::StateMap;
 use crate::topology::Declaration;
@@ -56,6 +57,7 @@ pub struct App {
     name: Option<String>,
     connections: Vec<Connection>,
     routes: Vec<Route>,
+    schedules: Vec<Schedule>,
     state: StateMap,
     layers: Vec<Arc<dyn Layer>>,
     declarations: Vec<Declaration>,
@@ -83,6 +85,7 @@ impl fmt::Debug for App {
             .field("name", &self.name)
             .field("connections", &self.connections)
             .field("routes", &self.routes)
+            .field("schedules", &self.schedules)
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
@@ -96,6 +99,7 @@ impl App {
             name: None,
             connections: Vec::new(),
             routes: Vec::new(),
+            schedules: Vec::new(),
             state: StateMap::default(),
             layers: Vec::new(),
             declarations: Vec::new(),
@@ -111,7 +115,7 @@ impl App {
         }
     }
 
-    /// An app with every route of the program that has an attribute, wherever it stands: Flask's way.
+    /// An app with everything of the program that has an attribute, wherever it stands: Flask's way.
     /// [`mount`](Self::mount) is the explicit one.
     #[cfg(feature = "macros")]
     #[must_use]
@@ -148,7 +152,7 @@ impl App {
         self
     }
 
-    /// Adds what has an attribute, `routes![a, b]`, or any number of [`Route`]s.
+    /// Adds what has an attribute, `routes![a, b]`, or any number of [`Route`]s or [`Schedule`]s.
     #[must_use]
     pub fn mount(mut self, mounts: impl IntoIterator<Item: Into<Mount>>) -> Self {
         for mount in mounts {
@@ -156,6 +160,7 @@ impl App {
                 Kind::Route(route) => self.routes.push(route),
                 #[cfg(feature = "http")]
                 Kind::Endpoint(endpoint) => self.http.endpoints.push(endpoint),
+                Kind::Schedule(schedule) => self.schedules.push(schedule),
             }
         }
         self
@@ -167,7 +172,7 @@ impl App {
         self.mount([route])
     }
 
-    /// Puts a layer around the handlers of all routes; the first one added is the outermost.
+    /// Puts a layer around the handlers of all routes, and of nothing else; the first one added is the outermost.
     #[must_use]
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.layers.push(Arc::new(layer));

@@ -3,10 +3,11 @@
 #[cfg(feature = "http")]
 use crate::http::Endpoint;
 use crate::route::Route;
+use crate::schedule::Schedule;
 
 /// Something that an app mounts: what `routes![..]` gives and [`App::mount`](crate::App::mount) takes.
 ///
-/// It is made of a [`Route`] by `into()`; an app takes each as it is, too.
+/// It is made of a [`Route`] or a [`Schedule`] by `into()`; an app takes each as it is, too.
 #[derive(Debug)]
 pub struct Mount(pub(super) Kind);
 
@@ -15,6 +16,7 @@ pub(super) enum Kind {
     Route(Route),
     #[cfg(feature = "http")]
     Endpoint(Endpoint),
+    Schedule(Schedule),
 }
 
 impl Mount {
@@ -25,6 +27,7 @@ impl Mount {
             Kind::Route(route) => route.label(),
             #[cfg(feature = "http")]
             Kind::Endpoint(endpoint) => endpoint.label(),
+            Kind::Schedule(schedule) => schedule.label(),
         }
     }
 }
@@ -39,5 +42,11 @@ impl From<Route> for Mount {
 impl From<Endpoint> for Mount {
     fn from(endpoint: Endpoint) -> Self {
         Self(Kind::Endpoint(endpoint))
+    }
+}
+
+impl From<Schedule> for Mount {
+    fn from(schedule: Schedule) -> Self {
+        Self(Kind::Schedule(schedule))
     }
 }

@@ -38,7 +38,7 @@ impl Consumers {
         Self {
             workers: JoinSet::new(),
             consumers: Vec::new(),
-            observer: Observer::new(Vec::new(), stop.drain.clone()),
+            observer: Observer::new(Vec::new(), Vec::new(), stop.drain.clone()),
             stop,
             close: CancellationToken::new(),
         }

@@ -60,7 +60,8 @@ pub trait Extract: Sized + Send + 'static {
 #[derive(Debug)]
 pub struct Scope<'a> {
     pub(crate) state: &'a StateMap,
-    pub(crate) protocol: Protocol,
+    /// The route's; a schedule has none.
+    pub(crate) protocol: Option<Protocol>,
     pub(crate) publisher: Publisher,
 }
 
@@ -80,7 +81,7 @@ impl Scope<'_> {
 
     /// Nothing, if the route is of this protocol; else what to say of an argument that is not for it.
     fn only_of(&self, protocol: Protocol, argument: &str) -> Result<(), String> {
-        match (self.protocol == protocol, protocol) {
+        match (self.protocol == Some(protocol), protocol) {
             (true, _) => Ok(()),
             (false, Protocol::Amqp) => {
                 Err(format!("it takes {argument} of a queue, and its events come as `Event<T>`, `Body<T>` or `Bytes`"))

@@ -48,9 +48,9 @@ pub(crate) fn handling(
     note = "its arguments must be `Extract`, what it returns `IntoOutcome`, and its future `Send`: hold no `Rc`, `RefCell` borrow or `MutexGuard` over an `await`"
 )]
 pub trait Handler<A>: Clone + Send + Sync + 'static {
-    /// Whether it takes one message at a time rather than a batch.
+    /// How many messages it takes: one where any argument takes that, else many where any does.
     #[doc(hidden)]
-    fn one_at_a_time() -> bool;
+    fn arity() -> Arity;
 
     /// Looks up what its arguments need.
     #[doc(hidden)]
@@ -60,7 +60,7 @@ pub trait Handler<A>: Clone + Send + Sync + 'static {
 
 /// A handler with its arguments' types forgotten, before it is bound.
 pub(crate) trait BindHandler: Send {
-    fn one_at_a_time(&self) -> bool;
+    fn arity(&self) -> Arity;
 
     fn bind(self: Box<Self>, scope: &Scope<'_>) -> Result<BoundHandler, String>;
 }
@@ -71,8 +71,8 @@ struct Erased<H, A> {
 }
 
 impl<H: Handler<A>, A> BindHandler for Erased<H, A> {
-    fn one_at_a_time(&self) -> bool {
-        H::one_at_a_time()
+    fn arity(&self) -> Arity {
+        H::arity()
     }
 
     fn bind(self: Box<Self>, scope: &Scope<'_>) -> Result<BoundHandler, String> {
@@ -82,6 +82,11 @@ impl<H: Handler<A>, A> BindHandler for Erased<H, A> {
 
 pub(crate) fn erase<A: 'static>(handler: impl Handler<A>) -> Box<dyn BindHandler> {
     Box::new(Erased { handler, arguments: std::marker::PhantomData })
+}
+
+fn strictest(arities: &[Arity]) -> Arity {
+    let of_messages = [Arity::One, Arity::Many];
+    of_messages.into_iter().find(|arity| arities.contains(arity)).unwrap_or(Arity::Any)
 }
 
 macro_rules! handler_of {
@@ -95,8 +100,8 @@ macro_rules! handler_of {
             $($argument: Extract,)*
             $($last: Extract,)?
         {
-            fn one_at_a_time() -> bool {
-                [$(matches!($argument::ARITY, Arity::One),)* $(matches!($last::ARITY, Arity::One))?].contains(&true)
+            fn arity() -> Arity {
+                strictest(&[$($argument::ARITY,)* $($last::ARITY)?])
             }
 
             fn bind(self, scope: &Scope<'_>) -> Result<BoundHandler, String> {

@@ -223,13 +223,13 @@ impl Bulk {
         &self.shared.route
     }
 
-    /// How many messages it holds; at least one.
+    /// How many messages it holds; at least one, but in a run of a [`Schedule`](crate::Schedule).
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries().len()
     }
 
-    /// Whether it holds none, which a bulk of the engine never does.
+    /// Whether it holds none, which that of a route never does.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries().is_empty()
