@@ -269,11 +269,13 @@ impl State {
                     Some(Open { lane, epoch, settler, window: Window::new(), tally: Tally::default() });
                 self.progress.consumes(lane, true);
             }
-            Signal::Deliveries { origin, mut deliveries } => {
-                self.enter(&origin, &mut deliveries);
+            Signal::Deliveries { at, origin, mut deliveries } => {
+                // Those that came since this pass began are of now, so that no age is below 0.
+                let at = at.min(self.now);
+                self.enter(at, &origin, &mut deliveries);
                 // What comes in while draining is handled by nobody: it is given back at the end.
                 if !self.draining {
-                    self.bucket.put(self.now, origin, deliveries);
+                    self.bucket.put(at, origin, deliveries);
                 }
             }
             Signal::Lost { lane, epoch } => {
@@ -294,8 +296,8 @@ impl State {
 
     /// Enters deliveries into their window, and leaves those that are to be handled: of a lost epoch none, because
     /// they come again. One that its source could not read is refused at once, by itself.
-    fn enter(&mut self, origin: &Origin, deliveries: &mut Vec<Delivery>) {
-        let at = self.progress.stamp(self.now);
+    fn enter(&mut self, at: Instant, origin: &Origin, deliveries: &mut Vec<Delivery>) {
+        let at = self.progress.stamp(at);
         let Some(open) = self.lanes[origin.lane].open.as_mut().filter(|open| open.epoch == origin.epoch) else {
             return deliveries.clear();
         };

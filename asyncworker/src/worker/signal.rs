@@ -3,17 +3,26 @@
 use super::Frame;
 use crate::message::{Delivery, Origin};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What a consumer tells the engine.
 pub(crate) enum Signal {
     /// A channel is open and consumes. Deliveries of its epoch follow.
     Opened { lane: usize, epoch: u64, settler: Arc<dyn Settler> },
     /// Deliveries, as many as were ready, and what they have in common; never more unsettled ones than the prefetch.
-    Deliveries { origin: Arc<Origin>, deliveries: Vec<Delivery> },
+    /// They came then: the engine may be busy for a while before it takes them.
+    Deliveries { at: Instant, origin: Arc<Origin>, deliveries: Vec<Delivery> },
     /// The channel is gone, and with it every tag of its epoch: those messages come again.
     Lost { lane: usize, epoch: u64 },
     /// As it was told, the consumer consumes no more; no delivery follows.
     Cancelled { lane: usize },
+}
+
+impl Signal {
+    /// Deliveries that come now.
+    pub(crate) fn deliveries(origin: Arc<Origin>, deliveries: Vec<Delivery>) -> Self {
+        Self::Deliveries { at: Instant::now(), origin, deliveries }
+    }
 }
 
 /// Sends the frames that settle deliveries of one epoch. It only puts them on their way, in order, and

@@ -38,6 +38,8 @@ struct Bench {
     seen: watch::Receiver<Vec<Vec<u64>>>,
     worker: JoinHandle<usize>,
     epoch: u64,
+    #[cfg(feature = "metrics")]
+    meters: Meters,
 }
 
 fn policy() -> Policy {
@@ -69,6 +71,7 @@ where
     });
     let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
     let progress = Arc::new(Progress::new(1));
+    let meters = Meters::default();
     let worker = Worker {
         route: "test".into(),
         policy,
@@ -76,12 +79,21 @@ where
         publisher: Publisher::new(Arc::new([])),
         inbox,
         lanes: 1,
-        meter: Meters::default().route(&"test".into(), Protocol::Amqp, &["orders".into()], &progress),
+        meter: meters.route(&"test".into(), Protocol::Amqp, &["orders".into()], &progress),
         progress,
         stop: stop.clone(),
     };
     let worker = tokio::spawn(worker.run());
-    let mut bench = Bench { outbox, wire: Arc::default(), stop, seen, worker, epoch: 0 };
+    let mut bench = Bench {
+        outbox,
+        wire: Arc::default(),
+        stop,
+        seen,
+        worker,
+        epoch: 0,
+        #[cfg(feature = "metrics")]
+        meters,
+    };
     bench.open();
     bench
 }
@@ -112,7 +124,7 @@ impl Bench {
 
     fn send(&self, deliveries: Vec<Delivery>) {
         let origin = Origin { epoch: self.epoch, queue: "orders".into(), ..Origin::default() }.into();
-        self.outbox.send(Signal::Deliveries { origin, deliveries }).ok().unwrap();
+        self.outbox.send(Signal::deliveries(origin, deliveries)).ok().unwrap();
     }
 
     /// The bulks handled, once there are so many.
@@ -410,4 +422,16 @@ async fn a_handler_that_never_ends_is_abandoned_and_its_messages_go_back() {
     let wire = Arc::clone(&bench.wire);
     assert_eq!(bench.drain().await.0, 1);
     assert_eq!(*wire.0.lock().unwrap(), [ack(2), Frame::Nack { tag: 4 }]);
+}
+
+#[cfg(feature = "metrics")]
+#[tokio::test(start_paused = true)]
+async fn a_message_waits_from_when_its_source_gave_it() {
+    let mut bench = bench(policy(), ok);
+    bench.deliver([1]);
+    // Before the loop gets its turn, as when a handler blocks it.
+    tokio::time::advance(Duration::from_secs(1)).await;
+    bench.bulks(1).await;
+    let waited = bench.meters.counted().routes[0].waited.snapshot();
+    assert_eq!((waited.count, waited.sum), (1, 1_000.0));
 }

@@ -77,7 +77,7 @@ impl Consumer {
             match self.broker.with(|state| state.take(epoch, &self.subscription)) {
                 None => return End::Lost(line.lost.get().cloned().unwrap_or(Cause::Disconnected)),
                 Some((_, deliveries)) if deliveries.is_empty() => {}
-                Some((origin, deliveries)) => self.subscription.tell(Signal::Deliveries { origin, deliveries }),
+                Some((origin, deliveries)) => self.subscription.tell(Signal::deliveries(origin, deliveries)),
             }
             tokio::select! {
                 biased;

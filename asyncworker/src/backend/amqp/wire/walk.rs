@@ -266,7 +266,7 @@ impl Channel {
             Outlet::Deliveries { origins, inbox, .. } if !self.deliveries.is_empty() => {
                 let (origin, deliveries) = (origins.batch().clone(), std::mem::take(&mut self.deliveries));
                 self.usual = deliveries.len();
-                let _ = inbox.send(Signal::Deliveries { origin, deliveries });
+                let _ = inbox.send(Signal::deliveries(origin, deliveries));
             }
             Outlet::Confirms(to) if !self.confirms.is_empty() => {
                 let _ = to.send(std::mem::take(&mut self.confirms));

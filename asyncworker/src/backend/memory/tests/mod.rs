@@ -92,7 +92,7 @@ impl Client {
     /// One signal's deliveries.
     async fn deliveries(&mut self) -> Vec<Delivery> {
         match self.signal().await {
-            Signal::Deliveries { origin, deliveries } => {
+            Signal::Deliveries { origin, deliveries, .. } => {
                 assert!(!deliveries.is_empty());
                 assert_eq!((origin.lane, origin.epoch), (3, self.epoch));
                 self.origin = origin;

@@ -67,7 +67,7 @@ pub(super) struct Taken {
 
 impl Taken {
     pub(super) fn all_of(signal: Signal) -> Vec<Self> {
-        let Signal::Deliveries { origin, deliveries } = signal else { panic!("a reader gives deliveries only") };
+        let Signal::Deliveries { origin, deliveries, .. } = signal else { panic!("a reader gives deliveries only") };
         assert!(!deliveries.is_empty());
         deliveries.into_iter().map(|delivery| Self { origin: Arc::clone(&origin), delivery }).collect()
     }
