@@ -67,6 +67,8 @@ pub mod prelude {
     pub use crate::Amqp;
     #[cfg(feature = "memory")]
     pub use crate::Memory;
+    #[cfg(feature = "metrics")]
+    pub use crate::Metrics;
     #[cfg(feature = "http")]
     pub use crate::http::{Endpoint, Http};
     #[cfg(feature = "macros")]

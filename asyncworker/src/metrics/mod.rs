@@ -26,7 +26,7 @@ use std::sync::Arc;
 ///
 /// What the program records itself by the macros of the `metrics` crate (`metrics::counter!("orders").increment(1)`) is
 /// on the same page, under the name it was recorded by. That crate knows one recorder a process, and so each app of the
-/// process shows it; a program that installs a recorder of its own keeps it.
+/// process shows it; a program that installs a recorder of its own before the first app starts keeps it.
 ///
 /// ```
 /// use asyncworker::{App, Metrics};
