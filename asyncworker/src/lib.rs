@@ -22,6 +22,7 @@ mod schedule;
 mod settings;
 mod state;
 mod status;
+mod task;
 pub mod telemetry;
 mod throttle;
 mod timeit;
@@ -51,6 +52,10 @@ pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
 pub use schedule::Schedule;
 pub use status::{QueueStatus, RouteStatus, ScheduleStatus, Status};
+pub use task::{
+    RunId, StopOnDrop, Stopped, Task, TaskError, TaskHandle, TaskKind, TaskOutcome, TaskRun, TaskState, TaskStatus,
+    Tasks, TasksWatch,
+};
 pub use timeit::{CallbackOutput, Timeit, TimeitOutcome, TimeitReport, Transactions};
 pub use topology::{Binding, Declaration, Exchange, Queue};
 
@@ -75,7 +80,8 @@ pub mod prelude {
     pub use crate::routes;
     pub use crate::{
         Action, App, Batch, Binding, Body, Emitter, Event, Exchange, Failure, Headers, Layer, Message, Properties,
-        Publish, Publisher, Queue, Route, RouteOptions, Schedule, State, Timeit, TimeitOutcome, TimeitReport,
+        Publish, Publisher, Queue, Route, RouteOptions, Schedule, State, Task, TaskHandle, TaskRun, Tasks, Timeit,
+        TimeitOutcome, TimeitReport,
     };
 }
 

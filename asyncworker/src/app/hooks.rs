@@ -4,6 +4,7 @@ use crate::emitter::Emitter;
 use crate::handler::Failure;
 use crate::publish::Publisher;
 use crate::state::StateMap;
+use crate::task::Tasks;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::panic::AssertUnwindSafe;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub struct Context {
     pub(super) state: Arc<StateMap>,
     pub(super) publisher: Publisher,
+    pub(super) tasks: Tasks,
 }
 
 impl Context {
@@ -33,6 +35,12 @@ impl Context {
     #[must_use]
     pub fn emitter(&self) -> Emitter {
         self.state.get().unwrap_or_else(Emitter::new)
+    }
+
+    /// The app's long tasks.
+    #[must_use]
+    pub fn tasks(&self) -> Tasks {
+        self.tasks.clone()
     }
 }
 

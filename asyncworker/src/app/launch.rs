@@ -18,6 +18,7 @@ use crate::route::{Policy, Protocol, Route};
 use crate::schedule::{Planned, Schedule, Scheduler};
 use crate::settings::Settings;
 use crate::status::{Observed, Observer};
+use crate::task::Tasks;
 use crate::topology::{Declaration, Thing};
 use crate::worker::{Progress, Stop, Worker};
 use std::collections::{BTreeMap, HashSet};
@@ -64,6 +65,10 @@ impl App {
         let publisher = Publisher::new(Arc::clone(&connections));
         let emitter = Emitter::new();
         self.state.insert(emitter.clone());
+        let tasks = Tasks::new();
+        if !self.state.insert(tasks.clone()) {
+            return Err(Error::configuration("the app was given `Tasks` as a state, and it has its own"));
+        }
         let mut mounted = Vec::new();
         let mut names = HashSet::new();
         for route in self.routes {
@@ -88,7 +93,7 @@ impl App {
         let http = self.http.plan(&offer, &settings, &exposition, metrics.address)?;
         #[cfg(all(feature = "http", not(feature = "metrics")))]
         let http = self.http.plan(&offer, &settings)?;
-        let context = Context { state: Arc::new(self.state), publisher };
+        let context = Context { state: Arc::new(self.state), publisher, tasks };
 
         let starting = async {
             start_up(self.on_startup, declarations, &connections, &context).await?;

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind};
 use crate::metrics::Exposition;
 use crate::publish::Publisher;
 use crate::status::{Observer, Status};
+use crate::task::Tasks;
 use crate::worker::Stop;
 use std::fmt;
 use std::time::Duration;
@@ -58,8 +59,8 @@ pub struct Running {
     shutdown_timeout: Duration,
     #[cfg(feature = "metrics")]
     exposition: Exposition,
-    /// Ends workers, consumers and handlers of events when the app is dropped.
-    _at_once: [DropGuard; 4],
+    /// Ends workers, consumers, tasks and handlers of events when the app is dropped.
+    _at_once: [DropGuard; 5],
 }
 
 impl fmt::Debug for Running {
@@ -78,7 +79,8 @@ impl Running {
         #[cfg(feature = "metrics")] exposition: Exposition,
     ) -> Self {
         let emitter = context.emitter();
-        let tokens = [&consumers.stop.drain, &consumers.stop.abandon, &consumers.close, emitter.abandon()];
+        let [drain, abandon, close] = [&consumers.stop.drain, &consumers.stop.abandon, &consumers.close];
+        let tokens = [drain, abandon, close, context.tasks.abandon(), emitter.abandon()];
         let _at_once = tokens.map(|token| token.clone().drop_guard());
         Self {
             consumers,
@@ -107,6 +109,12 @@ impl Running {
         self.emitter.clone()
     }
 
+    /// The app's long tasks.
+    #[must_use]
+    pub fn tasks(&self) -> Tasks {
+        self.context.tasks()
+    }
+
     /// What the app does right now: whether its queues are consumed, and how far its routes have come.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -124,12 +132,12 @@ impl Running {
         self.shutdown_timeout
     }
 
-    /// Stops the app: consumers are cancelled, the partial bulk is handed to its handler, handlers are
+    /// Stops the app: tasks are told to stop, consumers are cancelled, the partial bulk is handed to its handler, handlers are
     /// waited for, what they said is settled, everything else goes back to its queue, shutdown hooks run,
     /// connections close. All of that within the shutdown timeout.
     ///
     /// # Errors
-    /// [`ErrorKind::Shutdown`]: a handler or a hook did not end in time, or a hook failed. No message is
+    /// [`ErrorKind::Shutdown`]: a handler, a task or a hook did not end in time, or a hook failed. No message is
     /// lost by it.
     ///
     /// # Cancel safety
@@ -143,12 +151,15 @@ impl Running {
         let reserve = LONGEST_RESERVE.min(self.shutdown_timeout / 4);
         let mut complaints = Vec::new();
 
+        // Now, because a handler may wait for a task that it has started.
+        self.context.tasks.close();
         let abandoned = self.drain(deadline - reserve).await;
         if abandoned > 0 {
             complaints.push(format!("{abandoned} handlers did not end in time"));
         }
         #[cfg(feature = "http")]
         complaints.extend(self.stop_http(deadline - reserve).await);
+        complaints.extend(self.context.tasks.stopped(deadline - reserve).await);
         self.consumers.close.cancel();
         for consumer in std::mem::take(&mut self.consumers.consumers) {
             if timeout_at(deadline, consumer).await.is_err() {
