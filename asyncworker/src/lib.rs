@@ -1,5 +1,5 @@
 #![doc = include_str!("../docs/crate.md")]
-// Without a backend the engine has nobody to serve; the crate builds all the same.
+// Without a broker there is nobody to declare, publish and lose a channel for; the crate builds all the same.
 #![cfg_attr(not(any(feature = "amqp", feature = "memory")), allow(dead_code))]
 
 mod app;
@@ -39,6 +39,8 @@ pub use backend::amqp::Amqp;
 pub use backend::amqp::piped::piped as __piped;
 #[cfg(feature = "memory")]
 pub use backend::memory::{Memory, MemoryMessage};
+#[cfg(feature = "sse")]
+pub use backend::sse::{EventIdFile, EventIds, Sse};
 pub use bytes::Bytes;
 pub use emitter::{EmitError, Emitter};
 pub use error::{Error, ErrorKind};
@@ -74,6 +76,8 @@ pub mod prelude {
     pub use crate::Memory;
     #[cfg(feature = "metrics")]
     pub use crate::Metrics;
+    #[cfg(feature = "sse")]
+    pub use crate::Sse;
     #[cfg(feature = "http")]
     pub use crate::http::{Endpoint, Http};
     #[cfg(feature = "macros")]
@@ -136,6 +140,6 @@ macro_rules! routes {
 }
 
 /// The programs of the README, compiled and run with the tests.
-#[cfg(all(doctest, feature = "amqp", feature = "cron", feature = "macros", feature = "memory"))]
+#[cfg(all(doctest, feature = "amqp", feature = "cron", feature = "macros", feature = "memory", feature = "sse"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

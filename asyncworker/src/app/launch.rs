@@ -208,6 +208,9 @@ fn mount(
     let connection = choose(route.connection.as_deref(), route.protocol, connections, &whose)?;
     let backend = &connections[connection].backend;
     let policy = Policy::of(&route, backend.default_prefetch(), settings)?;
+    route.queues.iter().try_for_each(|queue| {
+        backend.check(queue).map_err(|wrong| Error::configuration(format!("{whose}: {wrong}")))
+    })?;
     let vhost: Arc<str> = route.vhost.as_deref().unwrap_or(backend.default_vhost()).into();
     // Where it consumes, or on the first that publishes.
     let publisher = if backend.serves(Protocol::Amqp) { publisher.at(connection, &vhost) } else { publisher.clone() };

@@ -4,6 +4,10 @@
 pub(crate) mod amqp;
 #[cfg(feature = "memory")]
 pub(crate) mod memory;
+#[cfg(any(feature = "amqp", feature = "sse"))]
+mod report;
+#[cfg(feature = "sse")]
+pub(crate) mod sse;
 
 use crate::error::Error;
 use crate::meter::ConnectionMeter;
@@ -57,6 +61,14 @@ pub(crate) struct NamedBackend {
 pub(crate) trait Backend: Send + Sync {
     /// Whether it serves what routes of this protocol consume. One that serves queues publishes.
     fn serves(&self, protocol: Protocol) -> bool;
+
+    /// Checks what only it knows of a queue or path that a route names.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    fn check(&self, _queue: &str) -> Result<(), String> {
+        Ok(())
+    }
 
     /// The virtual host of routes that name none.
     fn default_vhost(&self) -> &str;

@@ -47,8 +47,8 @@ impl<T> Event<T> {
         self.0.queue()
     }
 
-    /// Whether this app has handed it to a handler before, or has read it before a stream that was lost: then somebody
-    /// may have handled it. An app that was started again does not know what the one before it did.
+    /// Whether this app has handed it to a handler before, and it was requeued. An app that was started again does not
+    /// know what the one before it did.
     #[must_use]
     pub fn redelivered(&self) -> bool {
         self.0.redelivered()

@@ -287,6 +287,8 @@ impl State {
                     self.bucket.forget(lane);
                 }
             }
+            #[cfg(feature = "sse")]
+            Signal::Consumes { lane, consumes } => self.progress.consumes(lane, consumes),
             Signal::Cancelled { lane } => {
                 self.lanes[lane].cancelled = true;
                 self.progress.consumes(lane, false);

@@ -14,6 +14,9 @@ pub(crate) enum Signal {
     Deliveries { at: Instant, origin: Arc<Origin>, deliveries: Vec<Delivery> },
     /// The channel is gone, and with it every tag of its epoch: those messages come again.
     Lost { lane: usize, epoch: u64 },
+    /// Whether it consumes has changed within its epoch: what it has delivered is still its own to settle.
+    #[cfg(feature = "sse")]
+    Consumes { lane: usize, consumes: bool },
     /// As it was told, the consumer consumes no more; no delivery follows.
     Cancelled { lane: usize },
 }

@@ -4,12 +4,12 @@
 //! a channel's complaint that the connection is not there, ends the epoch; the socket is shut down, so
 //! that nothing of it lingers, and the next host is tried after a pause.
 
-use super::FailureHook;
 use super::convert::short;
-use super::report::Attempts;
 use super::topology;
 use super::uri::Endpoint;
 use super::wire::{self, Stream, Wire};
+use crate::backend::report::Attempts;
+use crate::backend::report::FailureHook;
 use crate::error::{BoxError, Error, ErrorKind, one_line};
 use crate::meter::ConnectionMeter;
 use crate::topology::Thing;

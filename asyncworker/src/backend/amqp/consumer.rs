@@ -2,9 +2,9 @@
 
 use super::connection::{Link, Live, close_channel};
 use super::convert::short;
-use super::report::Attempts;
 use super::wire::{self, Outlet};
 use crate::backend::Subscription;
+use crate::backend::report::Attempts;
 use crate::error::{BoxError, one_line};
 use crate::message::Origins;
 use crate::worker::{Frame, Settler, Signal};

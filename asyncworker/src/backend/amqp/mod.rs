@@ -6,7 +6,6 @@ mod convert;
 #[cfg(feature = "__counts")]
 pub(crate) mod piped;
 mod publisher;
-mod report;
 mod topology;
 mod uri;
 mod wire;
@@ -14,6 +13,7 @@ mod wire;
 #[cfg(any(test, fuzzing))]
 pub(crate) use wire::fuzzing;
 
+use super::report::FailureHook;
 use super::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;
 use crate::meter::ConnectionMeter;
@@ -30,9 +30,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use uri::Endpoint;
-
-/// Called with what went wrong, and how many attempts in a row have failed.
-type FailureHook = Arc<dyn Fn(&Error, u64) + Send + Sync>;
 
 /// A RabbitMQ broker, or a cluster of them, to [connect](crate::App::connect) to.
 ///

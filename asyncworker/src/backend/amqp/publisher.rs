@@ -2,8 +2,8 @@
 //! once.
 
 use super::connection::{Link, Live, close_channel};
-use super::report::Attempts;
 use super::wire::{self, Confirm, Outlet, Returned, Sender};
+use crate::backend::report::Attempts;
 use crate::error::{BoxError, one_line};
 use crate::publish::{Place, Publish, PublishError, PublishErrorKind};
 use lapin::options::ConfirmSelectOptions;

@@ -159,6 +159,8 @@ fn name(signal: &Signal) -> String {
         Signal::Opened { epoch, .. } => format!("opened {epoch}"),
         Signal::Deliveries { deliveries, .. } => format!("deliveries {deliveries:?}"),
         Signal::Lost { epoch, .. } => format!("lost {epoch}"),
+        #[cfg(feature = "sse")]
+        Signal::Consumes { consumes, .. } => format!("consumes {consumes}"),
         Signal::Cancelled { .. } => "cancelled".into(),
     }
 }

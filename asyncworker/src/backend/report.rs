@@ -1,7 +1,12 @@
 //! What goes wrong is told once, with its cause, and tried again after a pause.
 
+use crate::error::Error;
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Called with what went wrong, and how many attempts in a row have failed.
+pub(super) type FailureHook = Arc<dyn Fn(&Error, u64) + Send + Sync>;
 
 /// The failures in a row of one thing that is tried again and again.
 pub(super) struct Attempts {
@@ -40,6 +45,23 @@ impl Attempts {
     /// How many failures in a row there were.
     pub(super) fn failures(&self) -> u64 {
         self.failures
+    }
+
+    /// From now on the first pause is this one; no later one is shorter.
+    #[cfg(feature = "sse")]
+    pub(super) fn begin_at(&mut self, first: Duration) {
+        // So short a pause is none, and doubling none gives none.
+        let first = first.clamp(Duration::from_millis(10), Duration::from_secs(3600));
+        if first != self.bounds.0 {
+            self.bounds = (first, first.max(self.bounds.1));
+            self.soon();
+        }
+    }
+
+    /// The next pause is the shortest again. What was told is no news for that.
+    #[cfg(feature = "sse")]
+    pub(super) fn soon(&mut self) {
+        (self.pauses, self.pause, self.failures) = (pauses(self.bounds), self.bounds.0, 0);
     }
 
     /// It worked for so long. Where that is longer than the latest pause, the next failure is news again
@@ -91,5 +113,25 @@ mod tests {
         }
         attempts.worked_for(Duration::from_secs(31));
         assert!(attempts.pause() <= Duration::from_millis(1500));
+    }
+
+    #[cfg(feature = "sse")]
+    #[test]
+    fn the_first_pause_may_change_and_come_again_without_news() {
+        let mut attempts = Attempts::new((Duration::from_secs(1), Duration::from_secs(30)));
+        attempts.begin_at(Duration::from_secs(3));
+        assert_eq!(attempts.failed("cut"), (1, true));
+        assert!(attempts.pause() >= Duration::from_secs(3));
+        assert!(attempts.pause() >= Duration::from_secs(6));
+        attempts.begin_at(Duration::from_secs(3));
+        assert!(attempts.pause() >= Duration::from_secs(12), "to be told the same again changes nothing");
+        attempts.soon();
+        assert_eq!(attempts.failed("cut"), (1, false));
+        let pause = attempts.pause();
+        assert!(pause >= Duration::from_secs(3) && pause < Duration::from_secs(5), "{pause:?}");
+        attempts.begin_at(Duration::from_secs(60));
+        assert!(attempts.pause() >= Duration::from_secs(60));
+        attempts.begin_at(Duration::ZERO);
+        assert!(attempts.pause() >= Duration::from_millis(10));
     }
 }
