@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, missing_debug_implementations)]
 
 mod broker;
+mod browser;
 pub mod chaos;
 mod client;
 mod control;
@@ -14,16 +15,19 @@ mod process;
 pub mod raw;
 pub mod relay;
 mod seen;
+mod streams;
 mod wait;
 
 pub use broker::{Broker, Death, Envelope, Taken};
+pub use browser::Browser;
 pub use client::Client;
 pub use control::{Node, amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, unsettled, url_to};
 pub use events::Events;
 pub use http::{Answer, Http};
 pub use process::Worker;
 pub use relay::Relay;
-pub use seen::{Gate, Log, Seen, Sight};
+pub use seen::{EventSight, Gate, Log, Seen, Sight};
+pub use streams::{EventServer, Reply, Request};
 pub use wait::{LIMIT, Watchdog, holds, until, until_async};
 
 use std::sync::atomic::{AtomicUsize, Ordering};

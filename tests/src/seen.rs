@@ -1,6 +1,6 @@
 //! What handlers saw, and what holds them up.
 
-use asyncworker::{Batch, Message};
+use asyncworker::{Batch, Event, Message};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
@@ -56,6 +56,28 @@ impl<T> From<&Message<T>> for Sight {
             body: String::from_utf8_lossy(message.raw()).into_owned(),
             queue: message.queue().into(),
             redelivered: message.redelivered(),
+        }
+    }
+}
+
+/// An event as a handler saw it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventSight {
+    pub path: String,
+    pub name: String,
+    pub id: String,
+    pub data: String,
+    pub redelivered: bool,
+}
+
+impl<T> From<&Event<T>> for EventSight {
+    fn from(event: &Event<T>) -> Self {
+        Self {
+            path: event.path().into(),
+            name: event.name().into(),
+            id: event.id().into(),
+            data: String::from_utf8(event.raw().to_vec()).expect("an event is UTF-8"),
+            redelivered: event.redelivered(),
         }
     }
 }

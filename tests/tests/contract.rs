@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::path::PathBuf;
-use tests::{Client, LIMIT, Relay, Worker, broker_address, ctl, until, until_async, url_to};
+use tests::{Client, EventServer, LIMIT, Relay, Reply, Worker, broker_address, ctl, until, until_async, url_to};
 use tokio::sync::{Mutex, MutexGuard};
 
 const PORT: &str = "127.0.0.1:5672";
@@ -163,4 +163,32 @@ async fn without_macros_counts_the_queues_it_is_given() {
     until("all are counted or left", LIMIT, || counted().sum::<usize>() + left == 130).await;
     assert_eq!(counted().next(), Some(100), "{printed}");
     contract.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_prints_what_comes_two_at_a_time() {
+    let server = EventServer::on("127.0.0.1:8080", None, |_| {
+        let stream = "event:deployment_info\ndata:{\"plan\":{\"id\":\"/asgard\"}}\n\n\
+            event:deployment_success\ndata:{\"id\":7}\n\nevent:other\ndata:{}\n\ndata:[]\n\n";
+        Reply::stream().send(stream).hold()
+    })
+    .await;
+    let program = example("events", []);
+    program.until_printed("Event received: message ").await;
+    let printed = stop(program).await;
+    let lines: Vec<&str> = printed.lines().filter(|line| line.starts_with("Event")).collect();
+    assert_eq!(
+        lines,
+        [
+            "Events received: 2 [\"deployment_info\", \"deployment_success\"]",
+            "Event received: deployment_info \"/asgard\"",
+            "Event received: deployment_success 7",
+            "Events received: 2 [\"other\", \"message\"]",
+            "Event received: other ",
+            "Event received: message ",
+        ]
+    );
+    let request = server.requests("/v2/events").remove(0);
+    assert_eq!(request.header("authorization"), Some("Basic dXNlcjpzZWNyZXQ="));
+    assert_eq!(request.header("x-team"), Some("asgard"));
 }

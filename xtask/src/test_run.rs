@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::broker::{self, Broker, Share};
+use crate::browser;
 use crate::failure::{Failure, Result};
 use crate::lock::{Lock, is_held_by};
 use crate::process::{Process, in_own_group};
@@ -63,16 +64,26 @@ fn run_with_broker(folder: &Path, control: &Path, arguments: &[&str]) -> Result<
     };
     // Without a choice of targets cargo builds the examples as programs, which tests start; chosen by
     // `--all-targets` they would be built as tests of themselves.
+    let browser = if arguments.is_empty() { browser::find_or_install() } else { browser::find() };
     let arguments = if arguments.is_empty() { &["--workspace"] } else { arguments };
-    Ok(broker::exit_code(cargo_test(folder, control, &url, arguments)?))
+    Ok(broker::exit_code(cargo_test(folder, control, &url, browser.as_deref(), arguments)?))
 }
 
-fn cargo_test(folder: &Path, control: &Path, url: &str, arguments: &[&str]) -> Result<ExitStatus> {
+fn cargo_test(
+    folder: &Path,
+    control: &Path,
+    url: &str,
+    browser: Option<&Path>,
+    arguments: &[&str],
+) -> Result<ExitStatus> {
     eprintln!("xtask: cargo test {}", arguments.join(" "));
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.arg("test").args(arguments).current_dir(root());
     command.env(broker::URL, url).env(broker::TEST_BROKER, control).env(broker::FOLDER, folder);
+    if let Some(browser) = browser {
+        command.env(browser::BROWSER, browser);
+    }
     command.status().map_err(|error| Failure::new(format!("cannot run cargo test: {error}")))
 }
 
