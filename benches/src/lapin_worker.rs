@@ -32,7 +32,34 @@ pub async fn consume(job: &Job, channel: &Channel) -> Result<(Instant, Consumer)
     Ok((start, consumer))
 }
 
-/// Publishes as many as asked for, each confirm awaited, with the same window that the others use.
+/// Publishes as many as asked for, a window at a time: all of it, then its confirms one after the other.
+///
+/// # Errors
+/// As lapin's.
+pub async fn publish_windows(job: &Job) -> Result<(), Error> {
+    let (connection, channel) = open(job).await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let body = body(0, 0, job.body);
+    let start = Instant::now();
+    let mut confirmed = 0;
+    while confirmed < job.messages {
+        let mut confirms = Vec::new();
+        for _ in 0..PUBLISH_WINDOW.min(usize::try_from(job.messages - confirmed)?) {
+            let (key, options) = (job.queue.as_str().into(), BasicPublishOptions::default());
+            confirms.push(channel.basic_publish("".into(), key, options, &body, BasicProperties::default()).await?);
+        }
+        for confirm in confirms {
+            if !confirm.await?.is_ack() {
+                return Err("the broker refused a message".into());
+            }
+            confirmed += 1;
+        }
+    }
+    connection.close(200, "done".into()).await?;
+    Report::print_published(confirmed, confirmed * body.len() as u64, start)
+}
+
+/// Publishes as many as asked for, each confirm awaited, with as many side by side as the others have under way.
 ///
 /// # Errors
 /// As lapin's.

@@ -1,13 +1,16 @@
 //! lapin at its best: all deliveries that are ready at once, and one ack for up to 100, queued without
 //! awaiting its write.
 
-use benches::{Error, Job, Report, Tally, lapin_worker};
+use benches::{Error, Job, Report, Tally, Task, lapin_worker};
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::BasicAckOptions;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let job = Job::from_args()?;
+    if job.task == Task::Publish {
+        return lapin_worker::publish(&job).await;
+    }
     let tally = Tally::new(&job);
     let (connection, channel) = lapin_worker::open(&job).await?;
     let (start, consumer) = lapin_worker::consume(&job, &channel).await?;

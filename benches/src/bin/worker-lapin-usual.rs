@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 async fn main() -> Result<(), Error> {
     let job = Job::from_args()?;
     if job.task == Task::Publish {
-        return lapin_worker::publish(&job).await;
+        return lapin_worker::publish_windows(&job).await;
     }
     let tally = Arc::new(Tally::new(&job));
     let (connection, channel) = lapin_worker::open(&job).await?;

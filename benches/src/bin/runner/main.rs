@@ -34,6 +34,12 @@ async fn main() -> Result<(), Error> {
         options.workers.retain(|worker| *worker != Worker::RabbitmqC);
         text += &format!("rabbitmq-c is left out: {why}.\n");
     }
+    if options.workers.contains(&Worker::Python)
+        && let Err(why) = program::find_python()
+    {
+        options.workers.retain(|worker| *worker != Worker::Python);
+        text += &format!("async-worker is left out: {why}.\n");
+    }
     println!("{text}");
     let broker = Broker::connect(options.port, options.broker_pid).await?;
     let mut failed = false;

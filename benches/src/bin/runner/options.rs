@@ -18,7 +18,8 @@ Compares asyncworker with other clients of RabbitMQ, and writes Markdown tables.
     --scale F        so many times the usual messages a run (default 1: 100000 in W1)
     --idle S         how long an idle worker is watched, in seconds (default 60)
     --only W1,..     of W1, feed, W2, W6, P1, W3, W5, W4 and start, routes, bodies, prefetch, prefetch-feed, flat, idle
-    --worker a,b     of asyncworker, lapin-usual, lapin-best, amqprs, rabbitmq-c
+    --worker a,b     of asyncworker, lapin-usual, lapin-best, amqprs, rabbitmq-c, async-worker (by `python3`, or what
+                     PYTHON says)
     --out FILE       where the tables go too, beside the standard output
 ";
 

@@ -33,8 +33,31 @@ pub(crate) fn compile_rabbitmq_c(folder: &Path) -> Result<(), String> {
     Err(format!("it does not compile; its library is librabbitmq-dev on Debian ({})", first.trim()))
 }
 
+/// Whether there is a Python that has async-worker. The error says why there is none.
+pub(crate) fn find_python() -> Result<(), String> {
+    let found = python().args(["-c", "import asyncworker"]).stderr(Stdio::null()).status();
+    match found {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) => Err("this Python does not have it; `pip install async-worker` gets it".to_owned()),
+        Err(error) => Err(format!("there is no Python: {error}")),
+    }
+}
+
+fn python() -> Command {
+    Command::new(std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into()))
+}
+
 fn program(folder: &Path, worker: Worker) -> PathBuf {
     folder.join(format!("worker-{}", worker.name()))
+}
+
+fn command(folder: &Path, worker: Worker) -> Command {
+    if worker != Worker::Python {
+        return Command::new(program(folder, worker));
+    }
+    let mut command = python();
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python/worker.py"));
+    command
 }
 
 /// A worker at work. Dropped, it is ended.
@@ -42,7 +65,7 @@ pub(crate) struct Running(Child);
 
 impl Running {
     pub(crate) fn start(folder: &Path, worker: Worker, job: &Job) -> Result<Self, Error> {
-        let mut command = Command::new(program(folder, worker));
+        let mut command = command(folder, worker);
         command.args(job.to_args()).stdin(Stdio::null()).stdout(Stdio::piped());
         Ok(Self(command.spawn()?))
     }

@@ -25,7 +25,7 @@ const COLUMNS: [Column; 12] = [
 /// What is compared, and with whom.
 const RATIOS: [(&str, Figure); 4] =
     [("rate", |s| s.rate), ("CPU", |s| s.cpu_a_million), ("p50", |s| s.p50_us), ("p99", |s| s.p99_us)];
-const RIVALS: [Worker; 3] = [Worker::LapinUsual, Worker::LapinBest, Worker::RabbitmqC];
+const RIVALS: [Worker; 4] = [Worker::LapinUsual, Worker::LapinBest, Worker::RabbitmqC, Worker::Python];
 
 /// The table of a workload, from the rounds at each of its points.
 pub(crate) fn table(workload: &Workload, results: &[Rounds]) -> String {

@@ -10,11 +10,12 @@ pub(crate) enum Worker {
     LapinBest,
     Amqprs,
     RabbitmqC,
+    Python,
 }
 
 impl Worker {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Asyncworker, Self::LapinUsual, Self::LapinBest, Self::Amqprs, Self::RabbitmqC];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Asyncworker, Self::LapinUsual, Self::LapinBest, Self::Amqprs, Self::RabbitmqC, Self::Python];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -23,6 +24,7 @@ impl Worker {
             Self::LapinBest => "lapin-best",
             Self::Amqprs => "amqprs",
             Self::RabbitmqC => "rabbitmq-c",
+            Self::Python => "async-worker",
         }
     }
 }
@@ -60,7 +62,7 @@ pub(crate) struct Point {
     pub(crate) a_second: u32,
     /// Messages a run.
     pub(crate) messages: u64,
-    /// The same for the usual lapin loop, which would otherwise take most of the time.
+    /// The same for the usual lapin loop and for async-worker, which would otherwise take most of the time.
     pub(crate) usual: u64,
     /// Whether to look at it over time: at its memory when a tenth is handled, or at what it does while idle.
     pub(crate) watch: bool,
@@ -69,7 +71,8 @@ pub(crate) struct Point {
 impl Point {
     /// Messages a run at this part of the usual number: whole bulks, of any size that is used here.
     pub(crate) fn messages(&self, worker: Worker, scale: f64) -> u64 {
-        let messages = if worker == Worker::LapinUsual { self.usual } else { self.messages };
+        let is_slow = matches!(worker, Worker::LapinUsual | Worker::Python);
+        let messages = if is_slow { self.usual } else { self.messages };
         let scaled = (messages as f64 * scale) as u64;
         scaled.next_multiple_of(self.bulk as u64).max(messages.min(1_000))
     }
@@ -92,12 +95,15 @@ const BULKS: Point = Point { usual: 25_000, bulk: 100, ..DRAIN };
 const LATENCY: Point = Point { task: Task::Latency, a_second: 1_000, messages: 3_000, usual: 3_000, ..DRAIN };
 const PUBLISH: Point = Point { task: Task::Publish, messages: 50_000, usual: 50_000, ..DRAIN };
 
+const CLIENTS: &[Worker] =
+    &[Worker::Asyncworker, Worker::LapinUsual, Worker::LapinBest, Worker::Amqprs, Worker::RabbitmqC];
+
 /// In the order they are run.
 pub(crate) const SUITE: [Workload; 8] = [
     Workload {
         name: "W1",
         title: "W1: drain of a preloaded queue, a message a handler, prefetch 256",
-        note: "",
+        note: "async-worker is the Python framework that asyncworker succeeds.",
         varies: "",
         points: &[("", DRAIN)],
         workers: &Worker::ALL,
@@ -108,7 +114,7 @@ pub(crate) const SUITE: [Workload; 8] = [
         note: "The server is a loop that answers just enough AMQP. Worker and server share the cores.",
         varies: "",
         points: &[("", FED)],
-        workers: &Worker::ALL,
+        workers: CLIENTS,
     },
     Workload {
         name: "W2",
@@ -116,7 +122,7 @@ pub(crate) const SUITE: [Workload; 8] = [
         note: "",
         varies: "bulk, prefetch",
         points: &[("100, 256", BULKS), ("1,000, 1,000", Point { bulk: 1_000, prefetch: 1_000, ..BULKS })],
-        workers: &Worker::ALL,
+        workers: CLIENTS,
     },
     Workload {
         name: "W6",
@@ -132,7 +138,7 @@ pub(crate) const SUITE: [Workload; 8] = [
         note: "",
         varies: "",
         points: &[("", Point { prefetch: 1, messages: 10_000, usual: 10_000, ..DRAIN })],
-        workers: &Worker::ALL,
+        workers: CLIENTS,
     },
     Workload {
         name: "W3",
@@ -140,15 +146,16 @@ pub(crate) const SUITE: [Workload; 8] = [
         note: "",
         varies: "",
         points: &[("", Point { body: 10_000, messages: 20_000, usual: 20_000, ..DRAIN })],
-        workers: &Worker::ALL,
+        workers: CLIENTS,
     },
     Workload {
         name: "W5",
         title: "W5: confirmed publishing, window 100",
-        note: "Transient messages, not mandatory. lapin-usual awaits each confirm, 100 publishes side by side.",
+        note: "Transient messages, not mandatory. lapin-usual publishes 100, then awaits their confirms, then the next 100; \
+               lapin-best has 100 publishes side by side, each with its confirm awaited.",
         varies: "body",
         points: &[("120 B", PUBLISH), ("10 kB", Point { body: 10_000, messages: 20_000, usual: 20_000, ..PUBLISH })],
-        workers: &[Worker::Asyncworker, Worker::LapinUsual, Worker::Amqprs, Worker::RabbitmqC],
+        workers: CLIENTS,
     },
     Workload {
         name: "W4",
@@ -156,7 +163,7 @@ pub(crate) const SUITE: [Workload; 8] = [
         note: "The publisher runs beside the worker; the first tenth is left out. Every worker acks each message here.",
         varies: "messages/s",
         points: &[("1,000", LATENCY), ("5,000", Point { a_second: 5_000, messages: 15_000, usual: 15_000, ..LATENCY })],
-        workers: &Worker::ALL,
+        workers: CLIENTS,
     },
 ];
 
