@@ -1,7 +1,7 @@
 //! A delivery, or a message that was returned, while it comes in: the method, the content header, the body.
 
 use super::frame::{self, Frame};
-use super::octets::{Assembly, Blocks};
+use super::octets::{Assembly, Blocks, Room};
 use super::properties::{Input, check, decode};
 use super::walk::Verdict;
 use crate::message::{Delivery, LazyProperties, Origins, TOO_LARGE};
@@ -56,14 +56,14 @@ impl Incoming {
     }
 
     /// Takes a body frame of a delivery; one without is lapin's.
-    pub(super) fn body(&mut self, part: &[u8], blocks: &mut Blocks) -> Verdict {
+    pub(super) fn body(&mut self, part: &[u8], blocks: &mut Blocks, room: &Room) -> Verdict {
         let (delivery, mut assembly) = match std::mem::take(self) {
             Self::Nothing => return Verdict::Passed,
             Self::Header(delivery, length) if length == part.len() as u64 => {
                 *self = Self::Whole(Delivery { body: blocks.copy(part), ..delivery });
                 return Verdict::Taken;
             }
-            Self::Header(delivery, length) => (delivery, Assembly::new(length)),
+            Self::Header(delivery, length) => (delivery, Assembly::new(length, room)),
             Self::Part(delivery, assembly) => (delivery, assembly),
             Self::Skipped(delivery, length) => {
                 let Some(missing) = length.checked_sub(part.len() as u64) else { return Verdict::Broken };
@@ -75,12 +75,30 @@ impl Incoming {
         if !assembly.append(part) {
             return Verdict::Broken;
         }
+        self.go_on(delivery, assembly);
+        Verdict::Taken
+    }
+
+    /// What is to be filled by a body frame of this size which is not there as a whole; nothing, where it has no place.
+    pub(super) fn in_parts(&mut self, size: usize, room: &Room) -> Option<(Delivery, Assembly)> {
+        let (delivery, assembly) = match std::mem::take(self) {
+            Self::Header(delivery, length) if length >= size as u64 => (delivery, Assembly::new(length, room)),
+            Self::Part(delivery, assembly) if assembly.missing() >= size as u64 => (delivery, assembly),
+            other => {
+                *self = other;
+                return None;
+            }
+        };
+        Some((delivery, assembly))
+    }
+
+    /// Such a frame has ended.
+    pub(super) fn go_on(&mut self, delivery: Delivery, assembly: Assembly) {
         *self = if assembly.is_whole() {
             Self::Whole(Delivery { body: assembly.into_body(), ..delivery })
         } else {
             Self::Part(delivery, assembly)
         };
-        Verdict::Taken
     }
 
     /// Whether this frame is a delivery's whole body.

@@ -60,6 +60,20 @@ impl Frame {
         }
     }
 
+    /// What these octets begin, of which [`at`](Self::at) has said that it is a part of a frame.
+    pub(super) fn begun(octets: &[u8]) -> Option<Self> {
+        let &[kind, c0, c1, s0, s1, s2, s3, ..] = octets else { return None };
+        let size = usize::try_from(u32::from_be_bytes([s0, s1, s2, s3])).ok()?;
+        Some(Self { kind, channel: u16::from_be_bytes([c0, c1]), size })
+    }
+
+    /// Its first octets.
+    pub(super) fn header(&self) -> [u8; HEADER] {
+        let [c0, c1] = self.channel.to_be_bytes();
+        let [s0, s1, s2, s3] = u32::try_from(self.size).unwrap_or(u32::MAX).to_be_bytes();
+        [self.kind, c0, c1, s0, s1, s2, s3]
+    }
+
     /// The frame at the beginning, if it is there as a whole, of this type and on this channel.
     pub(super) fn whole(octets: &[u8], frame_max: usize, kind: u8, channel: u16) -> Option<Self> {
         match Self::at(octets, frame_max) {

@@ -48,7 +48,8 @@
 //!   From there on nothing can be told apart, so all of it goes to lapin as it is, and lapin closes the
 //!   connection as AMQP asks. Deliveries that were not whole are dropped; they come again.
 //!
-//! A size never reserves more than a little: buffers grow by what has arrived.
+//! A size never reserves more than a little: buffers grow by what has arrived. A large body is taken while its frame
+//! comes, and read to its place; nothing of it is handed over before the frame has its end octet.
 //!
 //! # What is relied on in lapin
 //!

@@ -96,17 +96,22 @@ async fn read(mut socket: Read, wire: &Wire, pipe: &Writer, turn: &Turn) -> io::
     let mut pulse = Instant::now();
     let mut reads = 0;
     loop {
-        let least = missing.clamp(SMALLEST_READ, LARGEST_READ);
-        if input.capacity() - input.len() < least {
-            // Into the same chunk again, where no body is a slice of it any more.
-            input.reserve(least.max(CHUNK.saturating_sub(input.len())));
-        }
-        let mut reading = std::pin::pin!(socket.read_buf(&mut input));
-        let read = std::future::poll_fn(|cx| {
-            turn.comes(cx);
-            reading.as_mut().poll(cx)
-        });
-        if read.await? == 0 {
+        let read = match walker.next(SMALLEST_READ) {
+            Some(mut body) => {
+                let read = in_turn(turn, socket.read_buf(&mut body)).await?;
+                walker.filled(read);
+                read
+            }
+            None => {
+                let least = missing.clamp(SMALLEST_READ, LARGEST_READ);
+                if input.capacity() - input.len() < least {
+                    // Into the same chunk again, where no body is a slice of it any more.
+                    input.reserve(least.max(CHUNK.saturating_sub(input.len())));
+                }
+                in_turn(turn, socket.read_buf(&mut input)).await?
+            }
+        };
+        if read == 0 {
             return Ok(());
         }
         // A channel is registered before the broker is asked to deliver on it, so it is known here before
@@ -131,4 +136,14 @@ async fn read(mut socket: Read, wire: &Wire, pipe: &Writer, turn: &Turn) -> io::
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Reads, and notes that the task has its turn.
+async fn in_turn(turn: &Turn, reading: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
+    let mut reading = std::pin::pin!(reading);
+    std::future::poll_fn(|cx| {
+        turn.comes(cx);
+        reading.as_mut().poll(cx)
+    })
+    .await
 }

@@ -5,9 +5,10 @@ use super::Outlet;
 use super::confirm::{self, Confirm, Returned};
 use super::content::{self, Incoming, deliver};
 use super::frame::{self, Frame, Seen};
-use super::octets::{Blocks, is_sliced};
+use super::octets::{Assembly, Blocks, IN_PARTS, Room, is_sliced};
 use crate::message::Delivery;
 use crate::worker::Signal;
+use bytes::buf::Limit;
 use bytes::{Buf, BytesMut};
 
 /// The walk over one connection's octets.
@@ -18,6 +19,11 @@ pub(super) struct Walker {
     /// Those with something that is not handed over yet.
     filled: Vec<u16>,
     blocks: Blocks,
+    room: Room,
+    /// A body frame of which a part is there and taken.
+    open: Option<Open>,
+    /// From this size on.
+    in_parts: usize,
     /// Something was no frame, or a frame that has no place there. What follows cannot be told apart any
     /// more, so all of it is lapin's, which closes the connection over it.
     broken: bool,
@@ -37,6 +43,28 @@ struct Channel {
     usual: usize,
 }
 
+/// A body frame while its octets come.
+struct Open {
+    frame: Frame,
+    missing: usize,
+    delivery: Delivery,
+    assembly: Assembly,
+    /// The channel's number is another's now.
+    is_lost: bool,
+}
+
+impl Open {
+    fn append(&mut self, part: &[u8]) {
+        self.assembly.append(part);
+        self.missing -= part.len();
+    }
+
+    /// What is there of the frame.
+    fn octets(&self) -> Vec<u8> {
+        [&self.frame.header(), self.assembly.end(self.frame.size - self.missing)].concat()
+    }
+}
+
 /// What becomes of a frame.
 #[derive(Clone, Copy)]
 pub(super) enum Verdict {
@@ -48,11 +76,23 @@ pub(super) enum Verdict {
 
 impl Walker {
     pub(super) fn new(frame_max: usize) -> Self {
-        Self { frame_max, channels: Vec::new(), filled: Vec::new(), blocks: Blocks::default(), broken: false }
+        Self {
+            frame_max,
+            channels: Vec::new(),
+            filled: Vec::new(),
+            blocks: Blocks::default(),
+            room: Room::default(),
+            open: None,
+            in_parts: IN_PARTS,
+            broken: false,
+        }
     }
 
     /// From the next octet on, what is taken out of this channel goes there.
     pub(super) fn register(&mut self, channel: u16, outlet: Outlet) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.frame.channel == channel) {
+            open.is_lost = true;
+        }
         let place = usize::from(channel);
         if self.channels.len() <= place {
             self.channels.resize_with(place + 1, || None);
@@ -73,16 +113,37 @@ impl Walker {
         !self.channels.is_empty() && !self.broken
     }
 
-    /// Walks over all whole frames. What is not taken out is appended to `passed`; a frame's beginning
-    /// stays in `input`, and the answer is how many octets it misses at least.
+    /// Where the next octets may be read to instead of `input`, if that is worth a read of its own: then so many of
+    /// them as [`filled`](Self::filled) is told are already walked over.
+    pub(super) fn next(&mut self, least: usize) -> Option<Limit<&mut Vec<u8>>> {
+        let open = self.open.as_mut().filter(|open| open.missing >= least.max(1))?;
+        Some(open.assembly.next(open.missing))
+    }
+
+    pub(super) fn filled(&mut self, length: usize) {
+        if let Some(open) = &mut self.open {
+            open.assembly.filled(length);
+            open.missing -= length;
+        }
+    }
+
+    /// Walks over all whole frames, and over the beginning of a large body. What is not taken out is appended to
+    /// `passed`; any other beginning of a frame stays in `input`. The answer is how many octets are missing at least.
     pub(super) fn walk(&mut self, input: &mut BytesMut, passed: &mut Vec<u8>) -> usize {
+        if let Some(missing) = self.go_on(input, passed) {
+            return missing;
+        }
         let mut at = 0;
         while !self.broken {
             let rest = input.get(at..).unwrap_or_default();
             let frame = match Frame::at(rest, self.frame_max) {
                 Seen::Whole(frame) => frame,
                 Seen::Part(missing) => {
-                    input.advance(at);
+                    if self.begin(rest) {
+                        input.clear();
+                    } else {
+                        input.advance(at);
+                    }
                     return missing;
                 }
                 Seen::Broken => {
@@ -106,7 +167,7 @@ impl Walker {
                     channel.list(frame.channel, &mut self.filled);
                     continue;
                 }
-                Some(Some(channel)) => channel.take(&frame, frame.payload(rest), &mut self.blocks),
+                Some(Some(channel)) => channel.take(&frame, frame.payload(rest), &mut self.blocks, &self.room),
                 _ => Verdict::Passed,
             };
             match verdict {
@@ -134,6 +195,45 @@ impl Walker {
         0
     }
 
+    /// Takes the beginning of a body frame, if that is what this is. Only what has no end octet yet can still turn out
+    /// to be none: so nothing is handed over before.
+    fn begin(&mut self, octets: &[u8]) -> bool {
+        let Some(frame) = Frame::begun(octets).filter(|frame| frame.kind == frame::BODY) else { return false };
+        let Some(Some(channel)) = self.channels.get_mut(usize::from(frame.channel)) else { return false };
+        if frame.size < self.in_parts {
+            return false;
+        }
+        let Some((delivery, assembly)) = channel.incoming.in_parts(frame.size, &self.room) else { return false };
+        let mut open = Open { frame, missing: frame.size, delivery, assembly, is_lost: false };
+        let part = octets.get(frame::HEADER..).unwrap_or_default();
+        open.append(&part[..part.len().min(frame.size)]);
+        self.open = Some(open);
+        true
+    }
+
+    /// Goes on with such a frame. Gives how many octets it misses, if it does not end.
+    fn go_on(&mut self, input: &mut BytesMut, passed: &mut Vec<u8>) -> Option<usize> {
+        let mut open = self.open.take()?;
+        let part = input.split_to(open.missing.min(input.len()));
+        open.append(&part);
+        let Some(&end) = input.first() else {
+            let missing = open.missing + 1;
+            self.open = Some(open);
+            return Some(missing);
+        };
+        if end != frame::END || open.is_lost {
+            self.broken = end != frame::END;
+            passed.append(&mut open.octets());
+            passed.push(end);
+        } else if let Some(Some(channel)) = self.channels.get_mut(usize::from(open.frame.channel)) {
+            channel.incoming.go_on(open.delivery, open.assembly);
+            channel.collect();
+            channel.list(open.frame.channel, &mut self.filled);
+        }
+        input.advance(1);
+        None
+    }
+
     /// A channel that closes has no deliveries any more, and its number may be another's next.
     fn closed(&mut self, channel: u16, payload: &[u8]) {
         let method = frame::method(payload);
@@ -151,7 +251,21 @@ impl Walker {
     /// How many octets are reserved for bodies that are not whole.
     #[cfg(any(test, fuzzing))]
     pub(super) fn reserved(&self) -> usize {
-        self.channels.iter().flatten().map(|channel| channel.incoming.reserved()).sum()
+        let open = self.open.as_ref().map_or(0, |open| open.assembly.reserved());
+        open + self.channels.iter().flatten().map(|channel| channel.incoming.reserved()).sum::<usize>()
+    }
+
+    /// What is there of the frame that is taken in parts.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn begun(&self) -> Vec<u8> {
+        self.open.as_ref().map(Open::octets).unwrap_or_default()
+    }
+
+    /// Takes body frames from this size on in parts.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn in_parts_from(mut self, size: usize) -> Self {
+        self.in_parts = size;
+        self
     }
 
     /// Hands over what was taken out, a batch a channel.
@@ -189,11 +303,11 @@ impl Channel {
         Some(method.length() + header.length() + body.length())
     }
 
-    fn take(&mut self, frame: &Frame, payload: &[u8], blocks: &mut Blocks) -> Verdict {
+    fn take(&mut self, frame: &Frame, payload: &[u8], blocks: &mut Blocks, room: &Room) -> Verdict {
         let verdict = match frame.kind {
             frame::METHOD => self.method(payload),
             frame::CONTENT_HEADER => self.incoming.header(payload, self.outlet.max_body(), blocks),
-            frame::BODY => self.incoming.body(payload, blocks),
+            frame::BODY => self.incoming.body(payload, blocks, room),
             _ => Verdict::Passed,
         };
         self.collect();

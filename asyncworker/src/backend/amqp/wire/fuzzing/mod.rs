@@ -10,7 +10,7 @@ use super::Outlet;
 use super::walk::Walker;
 use crate::message::{Delivery, Origin, Origins};
 use crate::worker::Signal;
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use model::Model;
 use script::Script;
 use std::ops::Deref;
@@ -20,23 +20,36 @@ use tokio::sync::mpsc;
 /// What may be reserved ahead for one body, whatever size it claims to have.
 const AHEAD: usize = 1024 * 1024;
 
+/// Body frames from here on are taken in parts, and what is left of them is read to its place.
+const IN_PARTS: usize = 8;
+const LEAST: usize = 4;
+
 /// Reads the octets as what a broker sends, where reads end, and when channels are registered. After each
 /// read the reader has done exactly what the model has.
 pub fn reader(octets: &[u8]) {
     let script = Script::of(octets);
-    let mut walker = Walker::new(script.frame_max);
+    let mut walker = Walker::new(script.frame_max).in_parts_from(IN_PARTS);
     let mut model = Model::new(&script.octets, script.frame_max);
     let mut inboxes = Vec::new();
     let (mut input, mut passed) = (BytesMut::new(), Vec::new());
     let mut at = 0;
     for (until, channel) in script.reads {
-        input.extend_from_slice(&script.octets[at..until]);
+        let mut came = &script.octets[at..until];
+        // As the reading task does it.
+        while let Some(mut body) = walker.next(LEAST).filter(|_| !came.is_empty()) {
+            let length = body.remaining_mut().min(came.len());
+            let (now, then) = came.split_at(length);
+            body.put_slice(now);
+            came = then;
+            walker.filled(length);
+        }
+        input.extend_from_slice(came);
         at = until;
         let missing = walker.walk(&mut input, &mut passed);
         walker.hand_over();
         model.read(until);
         assert!(passed == model.passed, "what passed differs");
-        assert!(input == model.rest(until), "what waits differs");
+        assert!([walker.begun(), input.to_vec()].concat() == model.rest(until), "what waits differs");
         assert!(model.may_miss(until).contains(&missing), "{missing} octets are not what it misses");
         assert!(walker.reserved() <= AHEAD * inboxes.len() + 2 * until, "{} octets", walker.reserved());
         passed.clear();

@@ -103,6 +103,19 @@ fn from_a_frame_that_is_none_everything_is_lapins() {
 }
 
 #[test]
+fn a_large_body_without_its_end_octet_is_lapins_as_it_came() {
+    let mut bench = Bench::new([1]);
+    let mut sent = octets(&delivery(1, 1, &[&[7; 60_000]]));
+    *sent.last_mut().unwrap() = 0;
+    let after = octets(&delivery(1, 2, &[b"after"]));
+    for part in [&sent[..], &after].concat().chunks(20_000) {
+        bench.read(part);
+    }
+    assert!(bench.taken(1).is_empty() && !bench.walker.is_taking());
+    assert_eq!(bench.passed, [&sent[sent.len() - 60_008..], &after].concat());
+}
+
+#[test]
 fn a_delivery_whose_method_does_not_add_up_is_lapins() {
     let mut bench = Bench::new([1]);
     let method = raw(1, 1, b"\0\x3c\0\x3c\x01c\0\0\0\0\0\0\0\x01\0\xffx");

@@ -19,7 +19,7 @@ use crate::message::Origins;
 use crate::worker::Signal;
 use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic};
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tokio::sync::mpsc;
 
 const FRAME_MAX: usize = 131_072;

@@ -79,6 +79,45 @@ fn bodies_of_one_large_frame_are_not_copied_and_small_ones_leave_the_chunk_alone
 }
 
 #[test]
+fn a_large_body_is_taken_while_its_frame_comes() {
+    let mut bench = Bench::new([1]);
+    let sent = octets(&delivery(1, 1, &[&[7; 60_000], &[8; 40_000]]));
+    for (read, part) in sent.chunks(20_000).enumerate() {
+        bench.read(part);
+        assert_eq!(bench.input.len(), 0, "read {read}");
+    }
+    assert_eq!(bench.taken(1)[0].body, [&[7; 60_000][..], &[8; 40_000]].concat());
+    assert!(bench.passed.is_empty());
+}
+
+#[test]
+fn the_rest_of_a_large_body_is_read_to_its_place() {
+    let mut bench = Bench::new([1]);
+    let sent = octets(&delivery(1, 1, &[&[7; 60_000]]));
+    bench.read(&sent[..30_000]);
+    let mut came = &sent[30_000..];
+    while let Some(mut body) = bench.walker.next(1_000) {
+        let part = came.split_off(..5_000.min(body.remaining_mut())).unwrap();
+        body.put_slice(part);
+        bench.walker.filled(part.len());
+    }
+    assert!(came.len() <= 1_001, "{}", came.len());
+    bench.read(came);
+    assert_eq!(bench.taken(1)[0].body, vec![7; 60_000]);
+}
+
+#[test]
+fn within_the_frame_of_a_large_body_its_channel_may_become_anothers() {
+    let mut bench = Bench::new([1]);
+    let [body, next] = [octets(&delivery(1, 1, &[&[7; 60_000]])), octets(&delivery(1, 2, &[b"next"]))];
+    bench.read(&body[..30_000]);
+    bench.register(1);
+    bench.read(&[&body[30_000..], &next].concat());
+    assert_eq!(bench.passed, body[body.len() - 60_008..]);
+    assert_eq!(bench.tags(1), [2]);
+}
+
+#[test]
 fn contents_that_are_no_deliveries_pass() {
     let mut bench = Bench::new([1]);
     let returned = basic::Return {
