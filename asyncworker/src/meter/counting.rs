@@ -1,6 +1,6 @@
 //! Meters that count.
 
-use super::{Counter, Gauge, Histogram, HttpMeter};
+use super::{Counter, Gauge, Histogram, HttpMeter, Sheet};
 use crate::message::Entry;
 use crate::publish::{PublishError, PublishErrorKind};
 use crate::route::{Action, Protocol};
@@ -151,29 +151,34 @@ impl QueueCounts {
 pub(crate) struct RouteMeter(Arc<RouteCounts>);
 
 impl RouteMeter {
-    /// Messages that came then, and so many each time, have waited for the handler that starts now.
-    pub(crate) fn waited(&self, now: Instant, came: impl Iterator<Item = (Instant, usize)>) {
-        for (at, messages) in came {
-            self.0.waited.observe(milliseconds(now - at), messages as u64);
+    /// For what the route's loop counts.
+    pub(crate) fn counts(&self) -> LoopCounts {
+        let RouteCounts { waited, handled, sizes, .. } = &*self.0;
+        LoopCounts {
+            told: true,
+            filled: 0,
+            flushed: 0,
+            waited: Sheet::of(waited),
+            handled: Sheet::of(handled),
+            sizes: Sheet::of(sizes),
         }
     }
 
-    /// A bulk starts, of as many messages as it may have or of fewer.
-    pub(crate) fn starts(&self, messages: usize, most: usize) {
-        let bulks = if messages < most { &self.0.flushed } else { &self.0.filled };
-        bulks.add(1);
-        #[allow(clippy::cast_precision_loss, reason = "a bulk has at most 65,535 messages a queue")]
-        self.0.sizes.observe(messages as f64, 1);
-    }
-
-    /// A bulk was handled.
-    pub(crate) fn handled(&self, time: Duration) {
-        self.0.handled.observe(milliseconds(time), 1);
+    /// Tells what the loop has counted since it last told.
+    pub(crate) fn tell(&self, counts: &mut LoopCounts) {
+        if std::mem::replace(&mut counts.told, true) {
+            return;
+        }
+        self.0.filled.add(std::mem::take(&mut counts.filled));
+        self.0.flushed.add(std::mem::take(&mut counts.flushed));
+        self.0.waited.take(&mut counts.waited);
+        self.0.handled.take(&mut counts.handled);
+        self.0.sizes.take(&mut counts.sizes);
     }
 
     /// A bulk was handled since then.
     pub(crate) fn handled_since(&self, began: Began) {
-        self.handled(began.0.elapsed());
+        self.0.handled.observe(milliseconds(began.0.elapsed()), 1);
     }
 
     /// A bulk's handler failed.
@@ -195,6 +200,40 @@ impl RouteMeter {
         if unread > 0 {
             queue.unread.add(unread);
         }
+    }
+}
+
+/// What a route's loop counts a bulk: added up here and told once a pass.
+#[derive(Debug)]
+pub(crate) struct LoopCounts {
+    told: bool,
+    filled: u64,
+    flushed: u64,
+    waited: Sheet,
+    handled: Sheet,
+    sizes: Sheet,
+}
+
+impl LoopCounts {
+    /// Messages that came then, and so many each time, have waited for the handler that starts now.
+    pub(crate) fn waited(&mut self, now: Instant, came: impl Iterator<Item = (Instant, usize)>) {
+        for (at, messages) in came {
+            self.waited.observe(milliseconds(now - at), messages as u64);
+        }
+    }
+
+    /// A bulk starts, of as many messages as it may have or of fewer.
+    pub(crate) fn starts(&mut self, messages: usize, most: usize) {
+        self.told = false;
+        let bulks = if messages < most { &mut self.flushed } else { &mut self.filled };
+        *bulks += 1;
+        #[allow(clippy::cast_precision_loss, reason = "a bulk has at most 65,535 messages a queue")]
+        self.sizes.observe(messages as f64, 1);
+    }
+
+    /// A bulk was handled.
+    pub(crate) fn handled(&mut self, time: Duration) {
+        self.handled.observe(milliseconds(time), 1);
     }
 }
 

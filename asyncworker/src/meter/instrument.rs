@@ -56,11 +56,18 @@ impl Histogram {
 
     /// Counts a value that came so many times.
     pub(crate) fn observe(&self, value: f64, times: u64) {
-        // Not a number is in no bucket but the last.
-        let place = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
+        self.add(place(&self.bounds, value), times, sum(value, times));
+    }
+
+    /// Counts what a sheet has, and leaves it empty.
+    pub(crate) fn take(&self, sheet: &mut Sheet) {
+        for (place, count) in sheet.counts.iter_mut().enumerate().filter(|(_, count)| **count > 0) {
+            self.add(place, std::mem::take(count), std::mem::take(&mut sheet.sum));
+        }
+    }
+
+    fn add(&self, place: usize, times: u64, more: f64) {
         self.counts[place].fetch_add(times, Relaxed);
-        #[allow(clippy::cast_precision_loss, reason = "nobody counts 2^53 at once")]
-        let more = value * times as f64;
         let _ = self.sum.fetch_update(Relaxed, Relaxed, |sum| Some((f64::from_bits(sum) + more).to_bits()));
     }
 
@@ -75,6 +82,36 @@ impl Histogram {
         count += self.counts.last().map_or(0, |above| above.load(Relaxed));
         Snapshot { buckets, count, sum: f64::from_bits(self.sum.load(Relaxed)) }
     }
+}
+
+/// What one thread counts for a histogram, without an atomic, until it is [taken](Histogram::take).
+#[derive(Debug)]
+pub(crate) struct Sheet {
+    bounds: Arc<[f64]>,
+    counts: Box<[u64]>,
+    sum: f64,
+}
+
+impl Sheet {
+    pub(crate) fn of(histogram: &Histogram) -> Self {
+        let Histogram { bounds, counts, .. } = histogram;
+        Self { bounds: Arc::clone(bounds), counts: vec![0; counts.len()].into(), sum: 0.0 }
+    }
+
+    pub(crate) fn observe(&mut self, value: f64, times: u64) {
+        self.counts[place(&self.bounds, value)] += times;
+        self.sum += sum(value, times);
+    }
+}
+
+/// The bucket of a value. Not a number is in none but the last.
+fn place(bounds: &[f64], value: f64) -> usize {
+    bounds.iter().position(|bound| value <= *bound).unwrap_or(bounds.len())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "nobody counts 2^53 at once")]
+fn sum(value: f64, times: u64) -> f64 {
+    value * times as f64
 }
 
 /// A histogram at one moment.
@@ -98,6 +135,19 @@ mod tests {
         }
         let sum = 20.0 + 31.5 + 200.0 + 255.0;
         assert_eq!(histogram.snapshot(), Snapshot { buckets: vec![(10.0, 3), (50.0, 10)], count: 15, sum });
+    }
+
+    #[test]
+    fn what_is_on_a_sheet_is_counted_once() {
+        let histogram = Histogram::new(&[10.0].into());
+        histogram.observe(1.0, 1);
+        let mut sheet = Sheet::of(&histogram);
+        sheet.observe(2.0, 3);
+        sheet.observe(20.0, 1);
+        for _ in 0..2 {
+            histogram.take(&mut sheet);
+            assert_eq!(histogram.snapshot(), Snapshot { buckets: vec![(10.0, 4)], count: 5, sum: 27.0 });
+        }
     }
 
     #[test]

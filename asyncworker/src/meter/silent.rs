@@ -35,17 +35,28 @@ impl Meters {
 pub(crate) struct RouteMeter {}
 
 impl RouteMeter {
-    pub(crate) fn waited(&self, _now: Instant, _came: impl Iterator<Item = (Instant, usize)>) {}
+    pub(crate) fn counts(&self) -> LoopCounts {
+        LoopCounts {}
+    }
 
-    pub(crate) fn starts(&self, _messages: usize, _most: usize) {}
-
-    pub(crate) fn handled(&self, _time: Duration) {}
+    pub(crate) fn tell(&self, _counts: &mut LoopCounts) {}
 
     pub(crate) fn handled_since(&self, _began: Began) {}
 
     pub(crate) fn failed(&self) {}
 
     pub(crate) fn settled(&self, _lane: usize, _frames: usize, _tally: &mut Tally) {}
+}
+
+#[derive(Debug)]
+pub(crate) struct LoopCounts {}
+
+impl LoopCounts {
+    pub(crate) fn waited(&mut self, _now: Instant, _came: impl Iterator<Item = (Instant, usize)>) {}
+
+    pub(crate) fn starts(&mut self, _messages: usize, _most: usize) {}
+
+    pub(crate) fn handled(&mut self, _time: Duration) {}
 }
 
 #[derive(Debug, Default)]

@@ -24,7 +24,7 @@ mod tests;
 
 use crate::handler::{BoundHandler, Handling};
 use crate::message::{Bulk, Delivery, Origin};
-use crate::meter::{RouteMeter, Tally};
+use crate::meter::{LoopCounts, RouteMeter, Tally};
 use crate::publish::Publisher;
 use crate::route::{Action, Policy};
 use crate::throttle::{Throttle, warn_throttled};
@@ -155,6 +155,8 @@ struct State {
     progress: Arc<Progress>,
     /// Of a bulk and of a handler that have ended: what runs in place takes it, and so allocates nothing.
     room: Room,
+    /// Told once a pass.
+    counts: LoopCounts,
     runs: JoinSet<Conclusion>,
     running: HashMap<Id, Bulk>,
     /// Read once a pass, and after each run in place.
@@ -187,6 +189,7 @@ impl Worker {
     async fn run_loop(self) -> usize {
         let Self { route, policy, handler, publisher, mut inbox, lanes, progress, meter, stop } = self;
         let now = Instant::now();
+        let counts = meter.counts();
         let mut state = State {
             bucket: Bucket::new(policy.bulk, policy.flush_interval),
             shared: Arc::new(Shared {
@@ -205,6 +208,7 @@ impl Worker {
             retries: Retries::default(),
             progress,
             room: Room::default(),
+            counts,
             runs: JoinSet::new(),
             running: HashMap::new(),
             now,
@@ -231,6 +235,7 @@ impl Worker {
             while state.can_start() && ended < state.half() && !state.turn.is_over() {
                 ended += state.start_bulk();
             }
+            state.shared.meter.tell(&mut state.counts);
             let settle_at = state.settle_when_due();
             state.tell_progress();
             if state.is_drained() {
@@ -342,9 +347,9 @@ impl State {
     /// Polls the run of the next bulk in place, if the credit is good; what does not end by that is a task. Gives
     /// how many messages it has.
     fn start_bulk(&mut self) -> usize {
-        self.shared.meter.waited(self.now, self.bucket.next_came());
+        self.counts.waited(self.now, self.bucket.next_came());
         let bulk = self.next_bulk();
-        self.shared.meter.starts(bulk.len(), self.shared.policy.bulk);
+        self.counts.starts(bulk.len(), self.shared.policy.bulk);
         let span = tracing::debug_span!("bulk", route = &*self.shared.route, messages = bulk.len());
         let messages = bulk.len();
         let mut begun = None;
@@ -356,7 +361,7 @@ impl State {
             self.credit.in_place(took, matches!(polled, Polled::Ended(_)));
             match polled {
                 Polled::Ended(conclusion) => {
-                    self.shared.meter.handled(took);
+                    self.counts.handled(took);
                     self.conclude(bulk, &conclusion);
                     return messages;
                 }
