@@ -19,6 +19,7 @@ mod metrics;
 mod publish;
 mod route;
 mod schedule;
+mod service;
 mod settings;
 mod state;
 mod status;
@@ -53,7 +54,8 @@ pub use metrics::Metrics;
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 pub use route::{Action, Route, RouteOptions};
 pub use schedule::Schedule;
-pub use status::{QueueStatus, RouteStatus, ScheduleStatus, Status};
+pub use service::{IntoService, PutError, QueueService, Restart, Service, ServiceContext, Supervised};
+pub use status::{QueueStatus, RouteStatus, ScheduleStatus, ServiceState, ServiceStatus, Status};
 pub use task::{
     RunId, StopOnDrop, Stopped, Task, TaskError, TaskHandle, TaskKind, TaskOutcome, TaskRun, TaskState, TaskStatus,
     Tasks, TasksWatch,
