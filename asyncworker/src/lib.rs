@@ -17,6 +17,8 @@ mod meter;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod publish;
+#[cfg(feature = "http")]
+mod room;
 mod route;
 mod schedule;
 mod service;
@@ -52,6 +54,8 @@ pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, 
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
+#[cfg(feature = "http")]
+pub use room::{Overflow, Participant, RoomEvent, RoomMessage, RoomOptions, RoomSocket, Rooms};
 pub use route::{Action, Route, RouteOptions};
 pub use schedule::Schedule;
 pub use service::{IntoService, PutError, QueueService, Restart, Service, ServiceContext, Supervised};
