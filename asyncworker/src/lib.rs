@@ -16,6 +16,8 @@ mod message;
 mod meter;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "otel")]
+mod otel;
 mod publish;
 #[cfg(feature = "http")]
 mod room;
