@@ -148,6 +148,14 @@ macro_rules! routes {
 }
 
 /// The programs of the README, compiled and run with the tests.
-#[cfg(all(doctest, feature = "amqp", feature = "cron", feature = "macros", feature = "memory", feature = "sse"))]
+#[cfg(all(
+    doctest,
+    feature = "amqp",
+    feature = "cron",
+    feature = "http",
+    feature = "macros",
+    feature = "memory",
+    feature = "sse"
+))]
 #[doc = include_str!("../../README.md")]
 struct Readme;
