@@ -8,6 +8,9 @@ const METHOD: u8 = 1;
 const HEADER: u8 = 2;
 const BODY: u8 = 3;
 
+/// What it agrees to with the broker, in octets.
+const LARGEST_FRAME: usize = 0x2_0000;
+
 /// Property flag of `content_type`.
 pub const CONTENT_TYPE: u16 = 1 << 15;
 /// Property flag of `headers`.
@@ -38,6 +41,7 @@ impl Raw {
     /// As [`connect`](Self::connect), to a node and a virtual host.
     pub async fn connect_to(address: &str, vhost: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("a broker: see `cargo xtask test`");
+        stream.set_nodelay(true).expect("a socket");
         let mut raw = Self { stream };
         raw.stream.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
         raw.reply().await;
@@ -71,7 +75,12 @@ impl Raw {
     /// As [`publish`](Self::publish), and waits for the confirm.
     pub async fn publish_confirmed(&mut self, queue: &str, flags: u16, properties: &[u8], body: &[u8]) {
         self.publish(queue, flags, properties, body).await;
-        assert_eq!(self.reply().await[..4], [0, 60, 0, 80], "a message to {queue} was not taken");
+        self.confirmed().await;
+    }
+
+    /// Waits for the confirm of one message.
+    pub async fn confirmed(&mut self) {
+        assert_eq!(self.reply().await[..4], [0, 60, 0, 80], "a message was not taken");
     }
 
     /// Reads one frame; gives its payload.
@@ -106,11 +115,18 @@ impl Raw {
 
     /// Publishes to a queue, with the properties that `flags` names as they are.
     pub async fn publish(&mut self, queue: &str, flags: u16, properties: &[u8], body: &[u8]) {
-        let arguments = [vec![0, 0], short(b""), short(queue.as_bytes()), vec![0]].concat();
+        self.publish_to("", queue.as_bytes(), flags, properties, body).await;
+    }
+
+    /// As [`publish`](Self::publish), to an exchange and with any octets for a routing key.
+    pub async fn publish_to(&mut self, exchange: &str, key: &[u8], flags: u16, properties: &[u8], body: &[u8]) {
+        let arguments = [vec![0, 0], short(exchange.as_bytes()), short(key), vec![0]].concat();
         self.method(1, 60, 40, &arguments).await;
         let length = (body.len() as u64).to_be_bytes();
         let header = [&[0, 60, 0, 0][..], &length, &flags.to_be_bytes(), properties].concat();
         self.frame(HEADER, 1, &header).await;
-        self.frame(BODY, 1, body).await;
+        for part in body.chunks(LARGEST_FRAME - 8) {
+            self.frame(BODY, 1, part).await;
+        }
     }
 }

@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tests::raw::{CONTENT_TYPE, HEADERS, Raw, long, short};
 use tests::{
     Broker, Client, Events, LIMIT, Log, Relay, Seen, Worker, amqp_url, broker_address, close_connections_of, ctl,
     holds, unique, until, until_async, url_to,
@@ -468,29 +467,4 @@ async fn a_virtual_host_that_appears_later_is_consumed() {
     app.shutdown().await.unwrap();
     there.clean_vhost(&vhost).await;
     broker.clean().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_that_cannot_be_parsed_is_refused_alone() {
-    let not_utf8 = b"\xff\xfe";
-    let header = |name: &[u8], value: &[u8]| long(&[short(name), b"S".to_vec(), long(value)].concat());
-    for (what, flags, properties) in
-        [("content type", CONTENT_TYPE, short(not_utf8)), ("name of a header", HEADERS, header(not_utf8, b"x"))]
-    {
-        let broker = Broker::rabbitmq("broken").await;
-        let (queue, dead) = broker.dead_lettering("q").await;
-        let mut raw = Raw::connect().await;
-        raw.publish(&queue, 0, &[], b"before").await;
-        raw.publish(&queue, flags, &properties, b"broken").await;
-        raw.publish(&queue, 0, &[], b"after").await;
-        let seen = Seen::default();
-        let app = broker.app().state(seen.clone()).route(Route::amqp([&queue]).handler(see)).start().await.unwrap();
-        let all = || seen.bodies().contains(&"after".to_owned());
-        let waited = tokio::time::timeout(Duration::from_secs(5), until("", LIMIT, all)).await;
-        assert!(waited.is_ok(), "{what} not UTF-8: what comes after it is not handled: {:?}", seen.bodies());
-        broker.until_ready(&dead, 1).await;
-        app.shutdown().await.unwrap();
-        assert_eq!((seen.len(), broker.ready(&queue).await, broker.relay().accepted()), (2, 0, 1), "{what}");
-        broker.clean().await;
-    }
 }

@@ -60,6 +60,8 @@ struct Shared {
     frames: [AtomicU64; 2],
     manner: watch::Sender<Manner>,
     cut: Mutex<Option<(Direction, usize, Cut)>>,
+    /// Octets that the client is to see in the place of others.
+    forged: Mutex<Option<(Vec<u8>, Vec<u8>)>>,
     watch: Option<Box<dyn Watch>>,
 }
 
@@ -100,6 +102,7 @@ impl Relay {
             frames: Default::default(),
             manner: watch::Sender::default(),
             cut: Mutex::default(),
+            forged: Mutex::default(),
             watch,
         });
         let (to, state) = (to.to_owned(), Arc::clone(&shared));
@@ -147,6 +150,18 @@ impl Relay {
     /// What [`cut_after`](Self::cut_after) asked for is not to come.
     pub fn disarm(&self) {
         *self.shared.cut.lock().unwrap() = None;
+    }
+
+    /// On connections made from now on, the client sees these octets, wherever they are within a frame, in the place of
+    /// as many others: what no broker would send.
+    pub fn forge(&self, octets: &[u8], by: &[u8]) {
+        assert_eq!(octets.len(), by.len(), "frames have to keep their sizes");
+        *self.shared.forged.lock().unwrap() = Some((octets.to_vec(), by.to_vec()));
+    }
+
+    /// Nothing is forged any more on connections made from now on.
+    pub fn forge_nothing(&self) {
+        *self.shared.forged.lock().unwrap() = None;
     }
 
     /// From now on.

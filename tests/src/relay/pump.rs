@@ -61,6 +61,8 @@ async fn pump(
 ) -> Result<(), Ended> {
     let mut walker = Walker::new(direction);
     let mut octets = vec![0; 64 * 1024];
+    let forged = shared.forged.lock().unwrap().clone().filter(|_| direction == Direction::ToClient);
+    let mut part = Vec::new();
     loop {
         let length = from.read(&mut octets).await.map_err(|_| Ended::Broken)?;
         let manner = not_stalled(shared).await;
@@ -83,6 +85,20 @@ async fn pump(
                 Cut::InFrame => Ended::Broken,
             });
         }
+        let whole = match &forged {
+            None => Vec::new(),
+            Some((octets, by)) => {
+                let mut whole = std::mem::take(&mut part);
+                part.extend_from_slice(&read[end.unwrap_or_default()..]);
+                whole.extend_from_slice(&read[..end.unwrap_or_default()]);
+                if end.is_none() {
+                    part.splice(..0, whole.drain(..));
+                }
+                forge(&mut whole, octets, by);
+                whole
+            }
+        };
+        let read = if forged.is_some() { &whole } else { read };
         if !manner.latency.is_zero() {
             sleep(manner.latency).await;
         }
@@ -93,6 +109,15 @@ async fn pump(
         } else {
             to.write_all(read).await.map_err(|_| Ended::Broken)?;
         }
+    }
+}
+
+fn forge(whole: &mut [u8], octets: &[u8], by: &[u8]) {
+    let mut at = 0;
+    while let Some(found) = whole[at..].windows(octets.len()).position(|window| window == octets) {
+        at += found;
+        whole[at..at + by.len()].copy_from_slice(by);
+        at += by.len();
     }
 }
 
