@@ -81,3 +81,13 @@ fn the_engine_names_no_network_and_no_backend() {
         .filter(|file| !file.components().any(|part| part.as_os_str() == "tests") && !file.ends_with("tests.rs"));
     assert_eq!(naming(&words, engine), Vec::<String>::new());
 }
+
+/// Somebody sets the machine's clock: no pause, deadline or interval may feel that.
+#[test]
+fn the_wall_clock_is_read_only_for_times_that_are_told() {
+    // When a message died, as RabbitMQ tells it in `x-death`.
+    let told = ["backend/memory/dead_letter.rs"].map(|file| library().join(file));
+    assert!(!naming(&["SystemTime"], told.clone()).is_empty(), "this test looks in the wrong place");
+    let others = sources(&library()).into_iter().filter(|file| !told.contains(file));
+    assert_eq!(naming(&["SystemTime", "UNIX_EPOCH"], others), Vec::<String>::new());
+}
