@@ -73,8 +73,9 @@ async fn main() -> Result<(), asyncworker::Error> {
                 Some("pause") => told.paused = true,
                 Some("resume") => told.paused = false,
                 Some("hold") => told.holds += 1,
-                Some("stop") | None => told.stopping = true,
+                Some("stop") => told.stopping = true,
                 Some(unknown) => panic!("not to be done: {unknown}"),
+                None => panic!("who told it what to do is gone"),
             },
             Some(first) = under_way.next() => {
                 let mut done = Some(first);

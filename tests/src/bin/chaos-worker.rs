@@ -27,10 +27,16 @@ async fn main() -> Result<(), asyncworker::Error> {
     let [mode, urls, side, queue, folder, life, bulk] = &arguments[..] else {
         panic!("chaos-worker MODE URLS SIDE_URLS QUEUE FOLDER LIFE BULK")
     };
+    // The end of its input is the end of whom it works for: it is not left behind.
+    std::thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        std::process::exit(1);
+    });
     let folder = PathBuf::from(folder);
     let life: u64 = life.parse().expect("a number of a life");
     let journal = Journal::open(folder.join(chaos::WORKER_LOG));
-    journal.append(&format!("W {} {life}\n", std::process::id()));
+    // On a line of its own, whatever the life before has left.
+    journal.append(&format!("\nW {} {life}\n", std::process::id()));
     let chaos = Arc::new(Chaos {
         mode: mode.parse().expect("a mode"),
         journal,

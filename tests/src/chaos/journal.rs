@@ -1,6 +1,7 @@
 //! The logs that publisher and worker append to, and the message body they speak of.
 //!
-//! A line is one short record, and what belongs together is one write: a process that is killed leaves whole lines.
+//! A line is one short record, and what belongs together is one write. A process that ends at once may leave a part of a
+//! line; the next life begins on a new one.
 //!
 //! | line | written by | when |
 //! |---|---|---|

@@ -73,7 +73,7 @@ pub struct Report {
 impl Report {
     /// Why it is red; nothing where it is green.
     pub fn reasons(&self) -> Vec<String> {
-        let counts = &self.counts;
+        let (counts, cluster, none) = (&self.counts, self.nodes > 1, Violations::default());
         let mut reasons: Vec<String> = [
             ("lost", &self.lost),
             ("rejected and not dead-lettered", &self.undead),
@@ -81,7 +81,9 @@ impl Report {
             ("handled and never attempted", &counts.unexpected),
             ("handled again though no fault struck while it was handled", &counts.late),
             ("handled in part", &counts.partial),
-            ("more in flight than the prefetch", &counts.over_prefetch),
+            // What a cluster gives again after another node has become leader is not the worker's doing.
+            ("settled, and given again by the broker", if cluster { &none } else { &counts.given_again }),
+            ("more in flight than the prefetch", if cluster { &none } else { &counts.over_prefetch }),
             ("handled again and not marked as redelivered", &counts.untold),
         ]
         .into_iter()
@@ -161,6 +163,7 @@ impl fmt::Display for Report {
             }),
             ("handled again by a fault", duplicates.to_string()),
             ("handled again though not running when one struck", counts.late.count.to_string()),
+            ("settled, and given again by the broker", counts.given_again.count.to_string()),
             ("handled again because a handler asked for it", counts.wanted_again.to_string()),
             ("ids that the publisher sent twice, handled again for that", {
                 format!("{}, {}", counts.sent_twice, counts.runs_of_sent_twice)

@@ -1,6 +1,6 @@
 //! The books kept from the logs of publisher and worker.
 
-use super::{ACCEPTED, ATTEMPTED, Books, CONFIRMED, Entry, REJECTED};
+use super::{ACCEPTED, ATTEMPTED, Books, CONFIRMED, Entry, REJECTED, SETTLED};
 use std::time::Instant;
 
 impl Books {
@@ -38,6 +38,14 @@ impl Books {
     fn read_handled_to(&mut self, length: u64) {
         let lines = self.worker.read_to(length).expect("read the worker's log");
         for line in lines.lines() {
+            if let Some(torn) = self.torn.take()
+                && !line.starts_with("W ")
+            {
+                panic!("the worker's log says {torn:?}");
+            }
+            if line.is_empty() {
+                continue;
+            }
             self.line += 1;
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
@@ -47,7 +55,9 @@ impl Books {
                 ["X", id] => self.counts.partial.add(format!("a body of {id} that is not whole")),
                 // What an earlier life had under way has ended with it.
                 ["W", _, _] => self.runs.clear(),
-                _ => panic!("the worker's log says {line:?}"),
+                // A process that ends at once may leave a part of what it wrote last. That handler had neither begun its
+                // work nor ended.
+                _ => self.torn = Some(line.to_owned()),
             }
         }
     }
@@ -65,6 +75,7 @@ impl Books {
         entry.start = line;
         entry.end = 0;
         entry.run = run as u32;
+        entry.flags &= !SETTLED;
         entry.runs = before.runs.saturating_add(1);
         if before.flags & ATTEMPTED == 0 {
             self.read_published();
@@ -94,13 +105,15 @@ impl Books {
             .find(|strike| strike.onset <= end);
         match struck {
             Some(strike) => strike.duplicates += 1,
-            None => self.counts.late.add(format!(
-                "{id}: started at line {}, ended at line {} as {}, and again at line {}",
-                before.start,
-                before.end,
-                char::from(before.outcome.max(b' ')),
-                self.line
-            )),
+            None => {
+                let (start, end, outcome) = (before.start, before.end, char::from(before.outcome.max(b' ')));
+                let line = self.line;
+                let what = format!(
+                    "{id}: started at line {start}, ended at line {end} as {outcome}, and again at line {line}"
+                );
+                let settled = before.flags & SETTLED != 0;
+                if settled { &mut self.counts.given_again } else { &mut self.counts.late }.add(what);
+            }
         }
         if !redelivered {
             self.counts.untold.add(format!("{id} at line {}", self.line));

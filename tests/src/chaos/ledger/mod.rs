@@ -39,6 +39,8 @@ const ACCEPTED: u8 = 1 << 2;
 const REJECTED: u8 = 1 << 3;
 const FOUND: u8 = 1 << 4;
 const DEAD: u8 = 1 << 5;
+/// The outcome of its last run was seen on the wire.
+const SETTLED: u8 = 1 << 6;
 
 /// From when a fault was called for until its consequences were over, in lines of the worker's log.
 #[derive(Debug, Clone, Default)]
@@ -109,9 +111,18 @@ pub struct Counts {
     pub early: Violations,
     /// Handled again although no fault had struck while the handler ran.
     pub late: Violations,
+    /// The same, of what the worker had settled: the broker gave it again all the same, as a new leader may.
+    pub given_again: Violations,
     pub partial: Violations,
     pub over_prefetch: Violations,
     pub untold: Violations,
+}
+
+impl Counts {
+    /// Publishes that were not confirmed.
+    pub(super) fn failed(&self) -> u64 {
+        self.nacked + self.returned + self.unknown
+    }
 }
 
 pub struct Books {
@@ -122,6 +133,8 @@ pub struct Books {
     entries: Vec<Entry>,
     runs: HashMap<u64, u32>,
     line: u32,
+    /// A line that is none: the last of a life, or a mistake.
+    torn: Option<String>,
     starts: u64,
     channels: HashMap<(usize, u16), Channel>,
     outstanding: HashMap<u64, Outstanding>,
@@ -152,6 +165,7 @@ impl Ledger {
             entries: Vec::new(),
             runs: HashMap::new(),
             line: 0,
+            torn: None,
             starts: 0,
             channels: HashMap::new(),
             outstanding: HashMap::new(),
@@ -256,10 +270,11 @@ impl Books {
         self.strikes.len() - 1
     }
 
-    /// What a fault has done is over: a channel that was opened since `epochs` delivers, or nothing was lost.
-    pub fn over(&mut self, fault: FaultNumber, epochs: u64) {
+    /// What a fault has done is over: since the first delivery of the channel that came after these, or by now.
+    pub fn over(&mut self, fault: FaultNumber, epochs: Option<u64>) {
         let here = (self.line, self.starts);
-        let (line, starts) = self.first_delivery.filter(|_| self.epochs > epochs).unwrap_or(here);
+        let first = self.first_delivery.filter(|_| epochs.is_some_and(|epochs| self.epochs > epochs));
+        let (line, starts) = first.unwrap_or(here);
         let strike = &mut self.strikes[fault];
         strike.over = Some(line.max(strike.onset));
         strike.running = strike.open_at_onset + starts.saturating_sub(strike.starts_at_onset);

@@ -123,7 +123,7 @@ fn a_run_that_a_fault_overlapped_may_be_repeated_and_is_counted_for_it() {
     made.consume(1);
     made.deliver(1, 1, 1);
     made.run(1, 2, 1);
-    made.ledger.read().over(fault, 1);
+    made.ledger.read().over(fault, Some(1));
     let strike = made.ledger.read().strike(fault).clone();
     assert_eq!((made.late(), strike.duplicates, strike.running), (0, 1, 1));
 }
@@ -140,7 +140,7 @@ fn a_run_that_no_fault_overlapped_may_not() {
     made.consume(1);
     made.deliver(1, 1, 2);
     made.run(2, 3, 0);
-    made.ledger.read().over(fault, 1);
+    made.ledger.read().over(fault, Some(1));
     made.run(2, 4, 1);
     assert_eq!(made.late(), 2);
     // Repeated as if it were new.
@@ -148,6 +148,17 @@ fn a_run_that_no_fault_overlapped_may_not() {
     made.log("S 3 5 0 0");
     made.run(3, 6, 0);
     assert_eq!((made.late(), made.ledger.read().counts().untold.count), (2, 1));
+}
+
+#[test]
+fn what_the_broker_gives_again_though_it_was_settled_is_told_apart() {
+    let mut made = Made::with(1..=1);
+    made.deliver(0, 1, 1);
+    made.run(1, 1, 0);
+    made.ack(1, false);
+    made.deliver(0, 2, 1);
+    made.run(1, 2, 1);
+    assert_eq!((made.late(), made.ledger.read().counts().given_again.count), (0, 1));
 }
 
 #[test]
@@ -161,6 +172,18 @@ fn a_message_that_a_handler_put_back_is_lost_unless_it_is_found_or_handled() {
     made.ledger.read().found(1, false);
     made.run(2, 7, 1);
     assert_eq!((made.lost(), made.late(), made.ledger.read().counts().wanted_again), (1, 0, 1));
+}
+
+#[test]
+fn a_line_that_the_end_of_a_process_has_torn_is_no_run() {
+    let mut made = Made::with(1..=1);
+    for torn in ["S 1", "E 1 7"] {
+        made.worker.write_all(torn.as_bytes()).unwrap();
+        made.log("\nW 1 1");
+    }
+    made.run(1, 8, 0);
+    let books = made.ledger.read();
+    assert_eq!((books.counts().runs, books.counts().accepted), (1, 1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The books kept from what the relays see.
 
-use super::{Books, Channel};
+use super::{Books, Channel, SETTLED};
 use crate::relay::{Said, Start, Watch};
 use std::sync::{Arc, Mutex};
 
@@ -99,6 +99,9 @@ impl Books {
             outstanding.ended = outstanding.ended.saturating_sub(1);
             if outstanding.deliveries == 0 {
                 self.outstanding.remove(&id);
+            }
+            if !requeue && let Some(entry) = self.entry(id) {
+                entry.flags |= SETTLED;
             }
             // What goes back to its queue may go unhandled.
             if !ended && !requeue && self.is_id(id) {

@@ -71,10 +71,14 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// The worker's memory at its start, and twice what may be in flight.
+    /// Of lapin's buffers for a connection. They cost nothing until a connection is made in the memory of an earlier one.
+    const BUFFERS: usize = 8 << 10;
+
+    /// The worker's memory at its start, the buffers of its two connections and of those that these come after, and twice
+    /// the bodies that may be in flight.
     pub(super) fn bound(&self) -> usize {
         let bodies = usize::from(PREFETCH) * super::BODY + usize::from(SIDE_PREFETCH) * LARGEST_BODY;
-        self.base + 2 * bodies / 1024
+        self.base + 2 * 2 * Self::BUFFERS + 2 * bodies / 1024
     }
 }
 
@@ -237,7 +241,8 @@ impl Stage {
         let epochs = if breaks { begun.epochs } else { begun.epochs.saturating_sub(1) };
         self.works(epochs).await;
         let took = ended.elapsed();
-        self.ledger.read().over(begun.fault, begun.epochs);
+        // A fault that breaks no channel is over when its nodes are back, whatever was delivered meanwhile.
+        self.ledger.read().over(begun.fault, breaks.then_some(begun.epochs));
         took
     }
 
