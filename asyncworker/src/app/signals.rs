@@ -36,11 +36,8 @@ pub(super) async fn run(app: App) -> Result<(), Error> {
         Err(error) => return Err(error),
     };
     if !interrupt.is_cancelled() {
-        tokio::select! {
-            signal = signals.next() => tracing::info!(signal = signal.name, "stopping"),
-            // Its reason was told, and is what the shutdown gives.
-            _ = running.failed() => tracing::info!("stopping for want of a service"),
-        }
+        let signal = signals.next().await;
+        tracing::info!(signal = signal.name, "stopping");
     }
 
     let watchdog = Watchdog::start(running.shutdown_timeout() + GRACE);

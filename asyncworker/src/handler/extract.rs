@@ -65,12 +65,7 @@ pub struct Scope<'a> {
     pub(crate) publisher: Publisher,
 }
 
-impl<'a> Scope<'a> {
-    /// Outside of routes.
-    pub(crate) fn of_app(state: &'a StateMap, publisher: &Publisher) -> Self {
-        Self { state, protocol: None, publisher: publisher.clone() }
-    }
-
+impl Scope<'_> {
     /// The state of this type, if the app has one.
     #[must_use]
     pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {

@@ -1,14 +1,16 @@
 //! A stream that is not closed while the client still sends.
 
-use super::traffic::Traffic;
+use futures_util::future::BoxFuture;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// For how long what is still sent is read, and thrown away.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -19,14 +21,16 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// 413 that says why. (nginx does the same and calls it a lingering close.)
 pub(super) struct Lingering {
     stream: TcpStream,
-    traffic: Arc<Traffic>,
+    unread: Arc<AtomicBool>,
+    /// Cancelled when the app stops, and then nothing lingers.
+    close: CancellationToken,
     /// Since our side has ended.
-    limit: Option<Pin<Box<Sleep>>>,
+    limit: Option<BoxFuture<'static, ()>>,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, traffic: Arc<Traffic>) -> Self {
-        Self { stream, traffic, limit: None }
+    pub(super) fn new(stream: TcpStream, unread: Arc<AtomicBool>, close: CancellationToken) -> Self {
+        Self { stream, unread, close, limit: None }
     }
 }
 
@@ -38,9 +42,7 @@ impl AsyncRead for Lingering {
 
 impl AsyncWrite for Lingering {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, from);
-        self.traffic.block(polled.is_pending());
-        polled
+        Pin::new(&mut self.stream).poll_write(context, from)
     }
 
     fn poll_write_vectored(
@@ -48,9 +50,7 @@ impl AsyncWrite for Lingering {
         context: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, from);
-        self.traffic.block(polled.is_pending());
-        polled
+        Pin::new(&mut self.stream).poll_write_vectored(context, from)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -66,10 +66,15 @@ impl AsyncWrite for Lingering {
         if this.limit.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
         }
-        if !this.traffic.is_unread() {
+        if !this.unread.load(Relaxed) {
             return Poll::Ready(Ok(()));
         }
-        let limit = this.limit.get_or_insert_with(|| Box::pin(sleep(LONGEST)));
+        let limit = this.limit.get_or_insert_with(|| {
+            let close = this.close.clone();
+            Box::pin(async move {
+                let _ = timeout(LONGEST, close.cancelled()).await;
+            })
+        });
         let mut thrown_away = [0; 8 * 1024];
         while limit.as_mut().poll(context).is_pending() {
             let mut into = ReadBuf::new(&mut thrown_away);

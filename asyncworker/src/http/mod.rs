@@ -14,7 +14,6 @@ mod settings;
 mod shared;
 mod site;
 mod test_client;
-mod traffic;
 pub mod ws;
 
 pub use axum;
