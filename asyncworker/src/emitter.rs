@@ -133,7 +133,8 @@ impl Emitter {
     }
 
     /// Tells this event to its handlers and waits for none of them: what fails is logged. A shutdown waits for them,
-    /// within its time. Nothing bounds how many run.
+    /// within its time. Nothing bounds how many run; what comes in masses belongs into a
+    /// [`QueueService`](crate::QueueService).
     pub fn emit_detached<E: Clone + Send + Sync + 'static>(&self, event: E) {
         for handler in self.handlers::<E>() {
             self.detach(handler.handle(event.clone()));

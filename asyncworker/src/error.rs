@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Configuration,
     /// A startup hook failed, or the address for HTTP could not be bound. No message was consumed.
     Startup,
+    /// A service was not ready in time when the app started, or failed past its restart limit.
+    Service,
     /// A queue, exchange or binding could not be declared as asked.
     Topology,
     /// A broker cannot be reached, or the connection to it was lost: what a connection-failure hook gets.

@@ -16,9 +16,14 @@ mod message;
 mod meter;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(feature = "otel")]
+mod otel;
 mod publish;
+#[cfg(feature = "http")]
+mod room;
 mod route;
 mod schedule;
+mod service;
 mod settings;
 mod state;
 mod status;
@@ -51,9 +56,12 @@ pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, 
 #[cfg(feature = "metrics")]
 pub use metrics::Metrics;
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
+#[cfg(feature = "http")]
+pub use room::{Overflow, Participant, RoomEvent, RoomMessage, RoomOptions, RoomSocket, Rooms};
 pub use route::{Action, Route, RouteOptions};
 pub use schedule::Schedule;
-pub use status::{QueueStatus, RouteStatus, ScheduleStatus, Status};
+pub use service::{IntoService, PutError, QueueService, Restart, Service, ServiceContext, Supervised};
+pub use status::{QueueStatus, RouteStatus, ScheduleStatus, ServiceState, ServiceStatus, Status};
 pub use task::{
     RunId, StopOnDrop, Stopped, Task, TaskError, TaskHandle, TaskKind, TaskOutcome, TaskRun, TaskState, TaskStatus,
     Tasks, TasksWatch,
@@ -140,6 +148,14 @@ macro_rules! routes {
 }
 
 /// The programs of the README, compiled and run with the tests.
-#[cfg(all(doctest, feature = "amqp", feature = "cron", feature = "macros", feature = "memory", feature = "sse"))]
+#[cfg(all(
+    doctest,
+    feature = "amqp",
+    feature = "cron",
+    feature = "http",
+    feature = "macros",
+    feature = "memory",
+    feature = "sse"
+))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -257,6 +257,19 @@ impl Publisher {
     /// # Cancel safety
     /// Not cancel safe: when the future is dropped, the message may or may not be published.
     pub async fn publish(&self, publish: Publish) -> Result<(), PublishError> {
+        #[cfg(feature = "otel")]
+        {
+            let mut publish = publish;
+            let Some(span) = crate::otel::publish(&mut publish) else { return self.send(publish).await };
+            let published = tracing::Instrument::instrument(self.send(publish), span.clone()).await;
+            crate::otel::published(&span, &published);
+            published
+        }
+        #[cfg(not(feature = "otel"))]
+        self.send(publish).await
+    }
+
+    async fn send(&self, publish: Publish) -> Result<(), PublishError> {
         publish.check()?;
         let connection = match &publish.connection {
             None => self.own(),

@@ -1,6 +1,7 @@
 //! What an app does right now, for probes and for people.
 
 use crate::schedule::Tally;
+use crate::service::Board;
 use crate::worker::Progress;
 use serde::Serialize;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// The schedules, in the order they were mounted.
     pub schedules: Vec<ScheduleStatus>,
+    /// The services, in the order they started.
+    pub services: Vec<ServiceStatus>,
 }
 
 /// What a route does at one moment.
@@ -69,11 +72,51 @@ pub struct ScheduleStatus {
     pub skipped: u64,
 }
 
+/// What a service does at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ServiceStatus {
+    /// The service's name.
+    pub name: String,
+    /// Where it stands.
+    pub state: ServiceState,
+    /// How often it was restarted since the app started.
+    pub restarts: u64,
+    /// The last that went wrong in it, be it past.
+    pub last_error: Option<String>,
+    /// How much waits to be done, where it says so: [`Service::depth`](crate::Service::depth).
+    pub depth: Option<usize>,
+}
+
+/// Where a service stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServiceState {
+    /// It has not been started: others are first.
+    Waiting,
+    /// It runs, and does not say that it is ready.
+    Starting,
+    /// It runs, and says that it does what it is for.
+    Ready,
+    /// Its run has failed, and the next follows after a pause.
+    Restarting,
+    /// It was told to stop, and runs still.
+    Stopping,
+    /// It has ended in order, as told or because it was done.
+    Ended,
+    /// It has failed and is not restarted.
+    Failed,
+}
+
 impl Status {
-    /// Whether the app is not stopping and each of its routes consumes each of its queues.
+    /// Whether the app is not stopping, each of its routes consumes each of its queues, and each of its services is ready
+    /// or was done.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.stopping && self.routes.iter().all(RouteStatus::is_consuming)
+        !self.stopping
+            && self.routes.iter().all(RouteStatus::is_consuming)
+            && self.services.iter().all(ServiceStatus::is_ready)
     }
 
     /// Whether no route has had unsettled messages for this long without settling any. Choose a time above each
@@ -82,6 +125,14 @@ impl Status {
     #[must_use]
     pub fn is_live(&self, stalled_after: Duration) -> bool {
         self.routes.iter().all(|route| route.stalled_for().is_none_or(|stalled| stalled < stalled_after))
+    }
+}
+
+impl ServiceStatus {
+    /// Whether it does what it is for, or was done with it.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, ServiceState::Ready | ServiceState::Ended)
     }
 }
 
@@ -105,6 +156,7 @@ impl RouteStatus {
 pub(crate) struct Observer {
     routes: Arc<[Observed]>,
     schedules: Arc<[(Arc<str>, Arc<Tally>)]>,
+    services: Arc<[Arc<Board>]>,
     stopping: CancellationToken,
 }
 
@@ -118,13 +170,14 @@ pub(crate) struct Observed {
 }
 
 impl Observer {
-    /// Looks at these routes and schedules of an app, until this token tells it to stop and after.
+    /// Looks at these routes, schedules and services of an app, until this token tells it to stop and after.
     pub(crate) fn new(
         routes: Vec<Observed>,
         schedules: Vec<(Arc<str>, Arc<Tally>)>,
+        services: Arc<[Arc<Board>]>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { routes: routes.into(), schedules: schedules.into(), stopping }
+        Self { routes: routes.into(), schedules: schedules.into(), services, stopping }
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -132,6 +185,7 @@ impl Observer {
             stopping: self.stopping.is_cancelled(),
             routes: self.routes.iter().map(Observed::status).collect(),
             schedules: self.schedules.iter().map(|(name, tally)| schedule(name, tally)).collect(),
+            services: self.services.iter().map(|board| board.status()).collect(),
         }
     }
 }

@@ -2,6 +2,27 @@
 //!
 //! asyncworker opens a span for each connection, route and bulk, and puts what it has to say into
 //! structured fields. No credential is ever among them.
+//!
+//! # OpenTelemetry
+//!
+//! With the feature `otel` there are spans of the target `asyncworker::otel`, at the level `info`, for a layer of
+//! [`tracing-opentelemetry`](https://docs.rs/tracing-opentelemetry) to export:
+//!
+//! - `publish {destination}`, of the kind producer, in the span that is current. Its context is written into the message's
+//!   headers by the global propagator (`opentelemetry::global::set_text_map_propagator`, which without being called writes
+//!   none). A context that is in the headers already stays, and is linked to.
+//! - `process {destination}`, of the kind consumer, around the run of a handler. It links to the context in each message;
+//!   where it is one message, that is its parent too. It is an error when the run fails.
+//! - `run {name}`, around the run of a schedule: a trace of its own.
+//!
+//! Names, attributes, links and that parent are by the [conventions for
+//! messaging](https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/) and for
+//! [RabbitMQ](https://opentelemetry.io/docs/specs/semconv/messaging/rabbitmq/), whose status is "development": they may
+//! change, and the spans with them. SDKs keep 128 links a span unless told otherwise.
+//!
+//! Let the exporting layer listen to that target and to the program's own (`Targets::new().with_target(..)`): the spans of
+//! connections and routes last as long as the app does. [`init`] does not show the target unless it is named. Where nobody
+//! listens, no header is read or written.
 
 use std::io::IsTerminal;
 use tracing_subscriber::Layer;
@@ -69,7 +90,8 @@ fn filter(asked: &str) -> (Targets, Option<String>) {
         Ok(targets) => (targets, None),
         Err(error) => (Targets::new().with_default(tracing::Level::INFO), Some(error.to_string())),
     };
-    let quiet = ["lapin", "amq_protocol", "async_rs"].into_iter().filter(|target| !asked.contains(target));
+    let quiet =
+        ["lapin", "amq_protocol", "async_rs", "asyncworker::otel"].into_iter().filter(|target| !asked.contains(target));
     (targets.with_targets(quiet.map(|target| (target, tracing::level_filters::LevelFilter::OFF))), problem)
 }
 

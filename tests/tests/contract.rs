@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::path::PathBuf;
-use tests::{Client, EventServer, LIMIT, Relay, Reply, Worker, broker_address, ctl, until, until_async, url_to};
+use tests::{Client, EventServer, Http, LIMIT, Relay, Reply, Worker, broker_address, ctl, until, until_async, url_to};
 use tokio::sync::{Mutex, MutexGuard};
 
 const PORT: &str = "127.0.0.1:5672";
+
+/// The ports that the programs have in common, 8080 among them.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The place where the programs look for their broker, and the names they use there, for one test at a time.
 struct Contract {
@@ -22,7 +25,6 @@ impl Contract {
     }
 
     async fn at(path: &str, queues: &[&'static str]) -> Self {
-        static ALONE: Mutex<()> = Mutex::const_new(());
         let alone = ALONE.lock().await;
         let address = broker_address();
         let given = [PORT, "localhost:5672"].contains(&address.as_str());
@@ -167,6 +169,7 @@ async fn without_macros_counts_the_queues_it_is_given() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_prints_what_comes_two_at_a_time() {
+    let _alone = ALONE.lock().await;
     let server = EventServer::on("127.0.0.1:8080", None, |_| {
         let stream = "event:deployment_info\ndata:{\"plan\":{\"id\":\"/asgard\"}}\n\n\
             event:deployment_success\ndata:{\"id\":7}\n\nevent:other\ndata:{}\n\ndata:[]\n\n";
@@ -191,4 +194,50 @@ async fn events_prints_what_comes_two_at_a_time() {
     let request = server.requests("/v2/events").remove(0);
     assert_eq!(request.header("authorization"), Some("Basic dXNlcjpzZWNyZXQ="));
     assert_eq!(request.header("x-team"), Some("asgard"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clock_http_timeit_ticks_answers_and_measures() {
+    let contract = Contract::on(&["xablau-queue"]).await;
+    let program = example("clock_http_timeit", []);
+    let count = || async {
+        let mut http = Http::connect(([127, 0, 0, 1], 8080).into()).await;
+        let answer = http.get("/count/41").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body.parse::<u64>().unwrap()
+    };
+    program.until_printed("started").await;
+    // The first tick is at once, the next one a second later.
+    until_async("two ticks", LIMIT, || async { count().await >= 43 }).await;
+    let mut http = Http::connect(([127, 0, 0, 1], 8080).into()).await;
+    assert_eq!(http.get("/count/many").await.status, 400);
+    contract.client.publish("xablau-queue", [r#"{"id": 7}"#]).await;
+    program.until_printed("xablau-access-time").await;
+    contract.until_empty().await;
+    let printed = stop(program).await;
+    let reports: Vec<&str> = printed.lines().filter(|line| line.ends_with("Completed")).collect();
+    assert_eq!(reports.len(), 2, "{printed}");
+    assert!(reports[0].starts_with(r#"{"b": "#) && reports[0].contains(r#", "a": "#), "{printed}");
+    assert!(reports[1].starts_with(r#"{"xablau-access-time": "#), "{printed}");
+    contract.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http_publishes_counts_and_is_ready_when_it_consumes() {
+    let contract = Contract::on(&["orders"]).await;
+    let program = example("http", []);
+    program.until_printed("serving HTTP").await;
+    let address = "127.0.0.1:8080".parse().unwrap();
+    until_async("ready", LIMIT, || async { Http::connect(address).await.get("/readyz").await.status == 200 }).await;
+    let mut client = Http::connect(address).await;
+    let order = r#"{"id": 7}"#;
+    let head = "POST /orders HTTP/1.1\r\nhost: test\r\ncontent-type: application/json";
+    client.send(format!("{head}\r\ncontent-length: {}\r\n\r\n{order}", order.len())).await;
+    assert_eq!(client.answer().await.status, 202);
+    program.until_printed("order 7").await;
+    assert_eq!(client.get("/handled/41").await.body, "42");
+    assert_eq!(client.get("/handled/x").await.status, 400);
+    contract.until_empty().await;
+    stop(program).await;
+    contract.end().await;
 }

@@ -188,6 +188,24 @@ async fn a_request_under_way_ends_before_the_app_does() {
 }
 
 #[tokio::test]
+async fn a_client_in_the_middle_of_its_head_or_slow_to_take_an_answer_does_as_it_should_at_a_stop() {
+    const LARGE: usize = 20_000_000;
+    let app = App::new().http(settings()).endpoint(Endpoint::get("/large", async || vec![b'x'; LARGE]));
+    let running = app.start().await.unwrap();
+    let address = running.http_address().unwrap();
+    let mut halfway = Http::connect(address).await;
+    halfway.send("GET / HTTP/1.1\r\nhost: te").await;
+    let mut slow = Http::connect(address).await;
+    slow.request("GET", "/large").await;
+    // Its answer has begun to arrive, and no more of it fits.
+    slow.stream.readable().await.unwrap();
+    let stopping = tokio::spawn(running.shutdown());
+    halfway.until_closed().await;
+    assert_eq!(slow.answer().await.body.len(), LARGE);
+    stopping.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn new_connections_are_served_while_routes_drain_and_are_told_that_the_app_is_not_ready() {
     let broker = Memory::new();
     let gate = Gate::closed();

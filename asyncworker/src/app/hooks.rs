@@ -1,7 +1,7 @@
 //! Startup and shutdown hooks.
 
 use crate::emitter::Emitter;
-use crate::handler::Failure;
+use crate::handler::{Failure, Scope};
 use crate::publish::Publisher;
 use crate::state::StateMap;
 use crate::task::Tasks;
@@ -19,6 +19,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// What an argument of a handler may ask of the app, outside of routes.
+    pub(crate) fn scope(&self) -> Scope<'_> {
+        Scope::of_app(&self.state, &self.publisher)
+    }
+
     /// The app's state of this type, if it has one.
     #[must_use]
     pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {

@@ -1,5 +1,5 @@
 //! From an app that was put together to one that runs: everything is checked first, then hooks run, then
-//! queues are declared, then messages are consumed.
+//! services start, then queues are declared, then messages are consumed.
 
 use super::hooks::Context;
 #[cfg(feature = "http")]
@@ -16,6 +16,7 @@ use crate::meter::{Meters, RouteMeter};
 use crate::publish::Publisher;
 use crate::route::{Policy, Protocol, Route};
 use crate::schedule::{Planned, Schedule, Scheduler};
+use crate::service::{Board, Services};
 use crate::settings::Settings;
 use crate::status::{Observed, Observer};
 use crate::task::Tasks;
@@ -69,6 +70,7 @@ impl App {
         if !self.state.insert(tasks.clone()) {
             return Err(Error::configuration("the app was given `Tasks` as a state, and it has its own"));
         }
+        let mut services = self.services.assemble(&mut self.state)?;
         let mut mounted = Vec::new();
         let mut names = HashSet::new();
         for route in self.routes {
@@ -81,10 +83,11 @@ impl App {
             }
             mounted.push(route);
         }
-        let scope = Scope { state: &self.state, protocol: None, publisher: publisher.clone() };
+        let scope = Scope::of_app(&self.state, &publisher);
         let scheduled = plan(self.schedules, &scope)?;
         let declarations = sort(self.declarations, &connections)?;
         emitter.bind(self.subscriptions, &scope).map_err(Error::configuration)?;
+        services.resolve(&scope)?;
         #[cfg(feature = "metrics")]
         let exposition = metrics.exposition(meters);
         #[cfg(feature = "http")]
@@ -95,8 +98,9 @@ impl App {
         let http = self.http.plan(&offer, &settings)?;
         let context = Context { state: Arc::new(self.state), publisher, tasks };
 
+        let failed = services.failed();
         let starting = async {
-            start_up(self.on_startup, declarations, &connections, &context).await?;
+            start_up(self.on_startup, &mut services, declarations, &connections, &context).await?;
             #[cfg(feature = "http")]
             let bound = http::bind(http).await.map_err(|error| (true, error))?;
             #[cfg(not(feature = "http"))]
@@ -105,14 +109,16 @@ impl App {
         };
         let started = tokio::select! {
             started = starting => started,
+            error = failed => Err((true, error)),
             () = interrupt.cancelled() => Err((true, Error::new(ErrorKind::Shutdown, "the app was told to stop before it had started"))),
         };
         let consumers = match &started {
-            Ok(_) => consume(mounted, scheduled, &connections, &context.publisher),
+            Ok(_) => consume(mounted, scheduled, &connections, services.boards(), &context.publisher),
             Err(_) => Consumers::none(),
         };
         let running = Running::new(
             consumers,
+            services,
             connections,
             context,
             self.on_shutdown,
@@ -129,7 +135,10 @@ impl App {
             }
             Err((hooks, error)) => {
                 let cleaned = running.stop(hooks).await;
-                if let Err(also) = cleaned {
+                // A service that has failed for good is the error already.
+                if let Err(also) = cleaned
+                    && also.kind() != ErrorKind::Service
+                {
                     tracing::error!(error = ?also, "could not clean up after a start that failed");
                 }
                 Err(error)
@@ -296,10 +305,11 @@ fn sort(declarations: Vec<Declaration>, connections: &Connections) -> Result<Sor
     Ok(sorted)
 }
 
-/// Startup hooks, then declarations. An error tells with it whether the shutdown hooks are to run: they
+/// Startup hooks, then services, then declarations. An error tells with it whether the shutdown hooks are to run: they
 /// are when all startup hooks did.
 async fn start_up(
     hooks: Vec<Hook>,
+    services: &mut Services,
     declarations: Sorted,
     connections: &Connections,
     context: &Context,
@@ -313,6 +323,7 @@ async fn start_up(
             )
         })?;
     }
+    services.start(context).await.map_err(|error| (true, error))?;
     for ((connection, vhost), things) in declarations {
         connections[connection].backend.declare(vhost, things).await.map_err(|error| (true, error))?;
     }
@@ -324,6 +335,7 @@ fn consume(
     routes: Vec<Mounted>,
     schedules: Vec<(Arc<str>, Planned)>,
     connections: &Connections,
+    services: Arc<[Arc<Board>]>,
     publisher: &Publisher,
 ) -> Consumers {
     let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
@@ -369,7 +381,7 @@ fn consume(
         scheduled.push((name, scheduler.tally()));
         workers.spawn(scheduler.run().instrument(span));
     }
-    let observer = Observer::new(observed, scheduled, stop.drain.clone());
+    let observer = Observer::new(observed, scheduled, services, stop.drain.clone());
     Consumers { workers, consumers, observer, stop, close }
 }
 

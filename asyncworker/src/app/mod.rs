@@ -7,6 +7,7 @@ mod http;
 mod launch;
 mod mount;
 mod running;
+mod services;
 mod signals;
 
 pub use hooks::Context;
@@ -19,6 +20,7 @@ use crate::error::Error;
 use crate::handler::{Failure, Layer};
 use crate::route::Route;
 use crate::schedule::Schedule;
+use crate::service::Registry;
 use crate::settings::Settings;
 use crate::state::StateMap;
 use crate::topology::Declaration;
@@ -62,6 +64,7 @@ pub struct App {
     layers: Vec<Arc<dyn Layer>>,
     declarations: Vec<Declaration>,
     subscriptions: Vec<Subscription>,
+    services: Registry,
     #[cfg(feature = "http")]
     http: http::Registered,
     on_startup: Vec<Hook>,
@@ -86,6 +89,7 @@ impl fmt::Debug for App {
             .field("connections", &self.connections)
             .field("routes", &self.routes)
             .field("schedules", &self.schedules)
+            .field("services", &self.services)
             .field("state", &self.state)
             .finish_non_exhaustive()
     }
@@ -104,6 +108,7 @@ impl App {
             layers: Vec::new(),
             declarations: Vec::new(),
             subscriptions: Vec::new(),
+            services: Registry::default(),
             #[cfg(feature = "http")]
             http: http::Registered::default(),
             on_startup: Vec::new(),
@@ -214,7 +219,7 @@ impl App {
         self
     }
 
-    /// How long a shutdown may take as a whole, handlers and hooks included. Default
+    /// How long a shutdown may take as a whole, handlers, services and hooks included. Default
     /// `ASYNCWORKER_SHUTDOWN_TIMEOUT`, else 25 s (Kubernetes kills after 30).
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
@@ -234,7 +239,7 @@ impl App {
     /// unless something is to be declared.
     ///
     /// # Errors
-    /// What was put together wrongly, a startup hook that failed, or a declaration that does not fit
+    /// What was put together wrongly, a startup hook that failed, a service that was not ready in time, or a declaration that does not fit
     /// what exists.
     ///
     /// # Cancel safety
@@ -252,7 +257,7 @@ impl App {
     /// logging of its own, [`telemetry::init`](crate::telemetry::init) is called.
     ///
     /// # Errors
-    /// As [`start`](Self::start), and when the shutdown was not in order.
+    /// As [`start`](Self::start), when a service has failed past its restart limit, and when the shutdown was not in order.
     pub async fn run(self) -> Result<(), Error> {
         signals::run(self).await
     }

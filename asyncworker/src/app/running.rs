@@ -10,10 +10,12 @@ use crate::error::{Error, ErrorKind};
 #[cfg(feature = "metrics")]
 use crate::metrics::Exposition;
 use crate::publish::Publisher;
+use crate::service::Services;
 use crate::status::{Observer, Status};
 use crate::task::Tasks;
 use crate::worker::Stop;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
@@ -39,7 +41,7 @@ impl Consumers {
         Self {
             workers: JoinSet::new(),
             consumers: Vec::new(),
-            observer: Observer::new(Vec::new(), Vec::new(), stop.drain.clone()),
+            observer: Observer::new(Vec::new(), Vec::new(), Arc::default(), stop.drain.clone()),
             stop,
             close: CancellationToken::new(),
         }
@@ -50,6 +52,7 @@ impl Consumers {
 /// goes back to its queue.
 pub struct Running {
     pub(super) consumers: Consumers,
+    pub(super) services: Services,
     connections: Connections,
     pub(super) context: Context,
     emitter: Emitter,
@@ -72,6 +75,7 @@ impl fmt::Debug for Running {
 impl Running {
     pub(super) fn new(
         consumers: Consumers,
+        services: Services,
         connections: Connections,
         context: Context,
         hooks: Vec<Hook>,
@@ -84,6 +88,7 @@ impl Running {
         let _at_once = tokens.map(|token| token.clone().drop_guard());
         Self {
             consumers,
+            services,
             connections,
             context,
             emitter,
@@ -115,7 +120,8 @@ impl Running {
         self.context.tasks()
     }
 
-    /// What the app does right now: whether its queues are consumed, and how far its routes have come.
+    /// What the app does right now: whether its queues are consumed, how far its routes have come, and where its services
+    /// stand.
     #[must_use]
     pub fn status(&self) -> Status {
         self.consumers.observer.status()
@@ -133,12 +139,12 @@ impl Running {
     }
 
     /// Stops the app: tasks are told to stop, consumers are cancelled, the partial bulk is handed to its handler, handlers are
-    /// waited for, what they said is settled, everything else goes back to its queue, shutdown hooks run,
+    /// waited for, what they said is settled, everything else goes back to its queue, services stop, shutdown hooks run,
     /// connections close. All of that within the shutdown timeout.
     ///
     /// # Errors
-    /// [`ErrorKind::Shutdown`]: a handler, a task or a hook did not end in time, or a hook failed. No message is
-    /// lost by it.
+    /// [`ErrorKind::Shutdown`]: a handler, a task, a service or a hook did not end in time, or a service or a hook failed.
+    /// No message is lost by it. [`ErrorKind::Service`]: a service had failed past its restart limit.
     ///
     /// # Cancel safety
     /// Dropped halfway, the rest stops at once.
@@ -166,8 +172,10 @@ impl Running {
                 complaints.push("a consumer did not close in time".into());
             }
         }
-        // While services can still be told what happened.
-        let events = self.emitter.drain(deadline - reserve).await;
+        // Before services stop, because they may use them; and after, because services emit events too.
+        self.emitter.drain(deadline - reserve).await;
+        complaints.extend(self.services.stop(deadline - reserve / 2, deadline - reserve / 4).await);
+        let events = self.emitter.drain(deadline - reserve / 4).await;
         if events > 0 {
             self.emitter.abandon().cancel();
             complaints.push(format!("{events} handlers of events did not end in time"));
@@ -184,12 +192,12 @@ impl Running {
         }
         if complaints.is_empty() {
             tracing::info!("stopped");
-            return Ok(());
+            return self.services.failure().map_or(Ok(()), Err);
         }
         let error =
             Error::new(ErrorKind::Shutdown, format!("the app did not stop in order: {}", complaints.join("; ")));
         tracing::error!(%error);
-        Err(error)
+        Err(self.services.failure().unwrap_or(error))
     }
 
     /// Waits for the handlers as long as it may; gives the number of those it had to abandon.

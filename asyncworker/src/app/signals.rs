@@ -36,8 +36,11 @@ pub(super) async fn run(app: App) -> Result<(), Error> {
         Err(error) => return Err(error),
     };
     if !interrupt.is_cancelled() {
-        let signal = signals.next().await;
-        tracing::info!(signal = signal.name, "stopping");
+        tokio::select! {
+            signal = signals.next() => tracing::info!(signal = signal.name, "stopping"),
+            // Its reason was told, and is what the shutdown gives.
+            _ = running.failed() => tracing::info!("stopping for want of a service"),
+        }
     }
 
     let watchdog = Watchdog::start(running.shutdown_timeout() + GRACE);

@@ -65,7 +65,12 @@ pub struct Scope<'a> {
     pub(crate) publisher: Publisher,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    /// Outside of routes.
+    pub(crate) fn of_app(state: &'a StateMap, publisher: &Publisher) -> Self {
+        Self { state, protocol: None, publisher: publisher.clone() }
+    }
+
     /// The state of this type, if the app has one.
     #[must_use]
     pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {

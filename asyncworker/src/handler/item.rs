@@ -15,7 +15,8 @@ pub(crate) type BoundItemHandler<T> = Arc<dyn Fn(T) -> BoxFuture<'static, Result
 /// An `async fn` of a `T` and of up to seven things of the app, such as [`State`](crate::State),
 /// [`Publisher`](crate::Publisher) and [`Emitter`](crate::Emitter), that returns nothing or a `Result` of nothing.
 ///
-/// What handles the events of an app ([`App::on`](crate::App::on)). It is implemented for functions and closures; `A` is the tuple of the
+/// What handles the events of an app ([`App::on`](crate::App::on)) and the items of a
+/// [`QueueService`](crate::QueueService). It is implemented for functions and closures; `A` is the tuple of the
 /// arguments after the first and is never written.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler of `{T}`",

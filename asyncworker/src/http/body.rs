@@ -1,11 +1,12 @@
-//! The body of a request on a connection: read within a time, and remembered if it was not.
+//! The bodies of a connection: a request's is read within a time, and remembered if it was not; an answer's is under way
+//! until it is dropped.
 
+use super::traffic::{Answering, Traffic};
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, Incoming, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
@@ -16,16 +17,16 @@ struct Timely {
     timeout: Duration,
     /// Runs while the client is waited for.
     pause: Option<Pin<Box<Sleep>>>,
-    /// Set when the body is dropped before its end.
-    unread: Arc<AtomicBool>,
+    /// Told when the body is dropped before its end.
+    traffic: Arc<Traffic>,
 }
 
-/// As handlers get it. `unread` becomes true when the body is dropped before its end.
-pub(super) fn timely(body: Incoming, timeout: Duration, unread: &Arc<AtomicBool>) -> Body {
+/// As handlers get it.
+pub(super) fn timely(body: Incoming, timeout: Duration, traffic: &Arc<Traffic>) -> Body {
     if body.is_end_stream() {
         return Body::empty();
     }
-    Body::new(Timely { body, timeout, pause: None, unread: Arc::clone(unread) })
+    Body::new(Timely { body, timeout, pause: None, traffic: Arc::clone(traffic) })
 }
 
 impl HttpBody for Timely {
@@ -63,7 +64,38 @@ impl HttpBody for Timely {
 impl Drop for Timely {
     fn drop(&mut self) {
         if !self.body.is_end_stream() {
-            self.unread.store(true, Relaxed);
+            self.traffic.leave_unread();
         }
+    }
+}
+
+/// An answer's body.
+struct Sent {
+    body: Body,
+    _answering: Answering,
+}
+
+/// As the connection gets it.
+pub(super) fn sent(body: Body, answering: Answering) -> Body {
+    Body::new(Sent { body, _answering: answering })
+}
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -1,16 +1,14 @@
 //! A stream that is not closed while the client still sends.
 
-use futures_util::future::BoxFuture;
+use super::traffic::Traffic;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Sleep, sleep};
 
 /// For how long what is still sent is read, and thrown away.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -21,16 +19,14 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// 413 that says why. (nginx does the same and calls it a lingering close.)
 pub(super) struct Lingering {
     stream: TcpStream,
-    unread: Arc<AtomicBool>,
-    /// Cancelled when the app stops, and then nothing lingers.
-    close: CancellationToken,
+    traffic: Arc<Traffic>,
     /// Since our side has ended.
-    limit: Option<BoxFuture<'static, ()>>,
+    limit: Option<Pin<Box<Sleep>>>,
 }
 
 impl Lingering {
-    pub(super) fn new(stream: TcpStream, unread: Arc<AtomicBool>, close: CancellationToken) -> Self {
-        Self { stream, unread, close, limit: None }
+    pub(super) fn new(stream: TcpStream, traffic: Arc<Traffic>) -> Self {
+        Self { stream, traffic, limit: None }
     }
 }
 
@@ -42,7 +38,9 @@ impl AsyncRead for Lingering {
 
 impl AsyncWrite for Lingering {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, from)
+        let polled = Pin::new(&mut self.stream).poll_write(context, from);
+        self.traffic.block(polled.is_pending());
+        polled
     }
 
     fn poll_write_vectored(
@@ -50,7 +48,9 @@ impl AsyncWrite for Lingering {
         context: &mut Context<'_>,
         from: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, from)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, from);
+        self.traffic.block(polled.is_pending());
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -66,15 +66,10 @@ impl AsyncWrite for Lingering {
         if this.limit.is_none() {
             ready!(Pin::new(&mut this.stream).poll_shutdown(context))?;
         }
-        if !this.unread.load(Relaxed) {
+        if !this.traffic.is_unread() {
             return Poll::Ready(Ok(()));
         }
-        let limit = this.limit.get_or_insert_with(|| {
-            let close = this.close.clone();
-            Box::pin(async move {
-                let _ = timeout(LONGEST, close.cancelled()).await;
-            })
-        });
+        let limit = this.limit.get_or_insert_with(|| Box::pin(sleep(LONGEST)));
         let mut thrown_away = [0; 8 * 1024];
         while limit.as_mut().poll(context).is_pending() {
             let mut into = ReadBuf::new(&mut thrown_away);

@@ -14,6 +14,7 @@ mod settings;
 mod shared;
 mod site;
 mod test_client;
+mod traffic;
 pub mod ws;
 
 pub use axum;

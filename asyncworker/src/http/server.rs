@@ -1,10 +1,12 @@
 //! The connections: accepted, bounded, and ended in order.
 
-use super::body::timely;
+use super::body::{sent, timely};
 use super::linger::Lingering;
 use super::site::Site;
+use super::traffic::Traffic;
 use crate::error::one_line;
 use axum::extract::ConnectInfo;
+use futures_util::FutureExt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,7 +15,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -137,13 +138,14 @@ fn is_of_client(error: &io::Error) -> bool {
 async fn connection(stream: TcpStream, peer: SocketAddr, site: Site, limits: Limits, close: CancellationToken) {
     // Answers are written whole; waiting for more to send with them only costs time.
     let _ = stream.set_nodelay(true);
-    let unread = Arc::new(AtomicBool::new(false));
-    let stream = TokioIo::new(Lingering::new(stream, Arc::clone(&unread), close.clone()));
+    let traffic = Arc::new(Traffic::default());
+    let stream = TokioIo::new(Lingering::new(stream, Arc::clone(&traffic)));
     let service = service_fn(|request: hyper::Request<_>| {
-        let mut request = request.map(|body| timely(body, limits.body_read_timeout, &unread));
+        let answering = traffic.answering();
+        let mut request = request.map(|body| timely(body, limits.body_read_timeout, &traffic));
         request.extensions_mut().insert(ConnectInfo(peer));
         let site = site.clone();
-        async move { Ok::<_, Infallible>(site.answer(request).await) }
+        async move { Ok::<_, Infallible>(site.answer(request).await.map(|body| sent(body, answering))) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.header_read_timeout);
@@ -152,7 +154,13 @@ async fn connection(stream: TcpStream, peer: SocketAddr, site: Site, limits: Lim
         ended = connection.as_mut() => ended,
         () = close.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // Once, for a request that is there and not read yet.
+            match connection.as_mut().now_or_never() {
+                Some(ended) => ended,
+                // Who is slow with a head does not hold up the stop.
+                None if traffic.is_quiet() => return,
+                None => connection.await,
+            }
         }
     };
     if let Err(error) = ended {

@@ -126,7 +126,7 @@ impl Http {
         self
     }
 
-    /// Connections at the most, websockets among them. Others wait, unaccepted, until one of these ends. Default 1024;
+    /// Connections at the most, websockets among them. Others, also of probes, wait unaccepted until one of these ends. Default 1024;
     /// 0 is refused at start.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {

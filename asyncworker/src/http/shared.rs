@@ -55,6 +55,11 @@ impl Shared {
         &self.0.abandon
     }
 
+    /// The app's state of this type, if it has one.
+    pub(super) fn state<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
+        self.0.state.get()
+    }
+
     /// Bytes of a body or of a websocket's message at the most, where nothing else is said of it.
     pub(super) fn body_limit(&self) -> usize {
         self.0.body_limit

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 /// What a schedule has come to, for those that look on.
 #[derive(Debug, Default)]
@@ -69,8 +69,7 @@ impl Scheduler {
                             tracing::info!(schedule = &*run.name, skipped, "the schedule goes on");
                             skipped = 0;
                         }
-                        let span = tracing::debug_span!("run", schedule = &*run.name);
-                        runs.spawn(Arc::clone(&run).once().instrument(span));
+                        runs.spawn(Arc::clone(&run).once().instrument(span_of(&run.name)));
                         run.tally.runs.fetch_add(1, Ordering::Relaxed);
                     } else {
                         if skipped == 0 {
@@ -101,6 +100,15 @@ impl Scheduler {
     }
 }
 
+/// The span of a run: a trace of its own where somebody listens to those.
+fn span_of(name: &str) -> Span {
+    #[cfg(feature = "otel")]
+    if let Some(span) = crate::otel::scheduled(name) {
+        return span;
+    }
+    tracing::debug_span!("run", schedule = name)
+}
+
 impl Run {
     /// One run, to its end: an `Err`, a panic, a timeout and an output that could not be published are all its failure.
     async fn once(self: Arc<Self>) {
@@ -110,6 +118,8 @@ impl Run {
         };
         if let Err(error) = result {
             self.tally.failures.fetch_add(1, Ordering::Relaxed);
+            #[cfg(feature = "otel")]
+            crate::otel::failed(&error);
             tracing::warn!(schedule = &*self.name, %error, "the run failed");
         }
     }

@@ -350,7 +350,7 @@ impl State {
         self.counts.waited(self.now, self.bucket.next_came());
         let bulk = self.next_bulk();
         self.counts.starts(bulk.len(), self.shared.policy.bulk);
-        let span = tracing::debug_span!("bulk", route = &*self.shared.route, messages = bulk.len());
+        let span = span_of(&bulk);
         let messages = bulk.len();
         let mut begun = None;
         if self.credit.is_good() {
@@ -494,4 +494,13 @@ impl State {
         self.runs.abort_all();
         abandoned
     }
+}
+
+/// The span of a run: that of its messages' traces where somebody listens to those.
+fn span_of(bulk: &Bulk) -> Span {
+    #[cfg(feature = "otel")]
+    if let Some(span) = crate::otel::process(bulk) {
+        return span;
+    }
+    tracing::debug_span!("bulk", route = bulk.route(), messages = bulk.len())
 }

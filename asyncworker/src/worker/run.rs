@@ -131,6 +131,8 @@ impl Shared {
             Ok(action) => action.unwrap_or(on_success),
             Err(failure) => {
                 self.meter.failed();
+                #[cfg(feature = "otel")]
+                crate::otel::failed(&failure);
                 let action = failure.action().unwrap_or(on_exception);
                 // A lone body that does not decode was reported where it was decoded.
                 if !bulk.entries().iter().all(Entry::undecodable) {

@@ -4,6 +4,7 @@
 
 use asyncworker::http::ws::{self, WebSocket};
 use asyncworker::prelude::*;
+use asyncworker::{Service, ServiceContext, Supervised};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -82,6 +83,17 @@ async fn main() -> Result<(), asyncworker::Error> {
             let amqp = amqp.on_connection_failure(|error, failures| println!("failure {failures}: {error:?}"));
             app.connect(amqp).route(route.handler(async |_: Message| ()))
         }
+        // No broker: a service that breaks, beside one that does not.
+        "service" => {
+            let pause = Duration::from_millis(1);
+            app.service(Supervised::new(Lasting).name("lasting"))
+                .service(Supervised::new(Breaking).name("breaking").backoff(pause, pause).intensity(2, LONG))
+                .on_shutdown(|_| async {
+                    println!("shutdown hook");
+                    Ok(())
+                })
+        }
+        "service-lasting" => app.service(Lasting),
         unknown => panic!("no scenario {unknown}"),
     };
     app.on_startup(|_| async {
@@ -90,6 +102,33 @@ async fn main() -> Result<(), asyncworker::Error> {
     })
     .run()
     .await
+}
+
+/// Runs until it is told to stop.
+struct Lasting;
+
+#[asyncworker::async_trait]
+impl Service for Lasting {
+    async fn run(&self, context: ServiceContext) -> Result<(), Failure> {
+        context.ready();
+        println!("service ready");
+        context.told_to_stop().await;
+        println!("lasting ends");
+        Ok(())
+    }
+}
+
+/// Is ready, and breaks a moment later.
+struct Breaking;
+
+#[asyncworker::async_trait]
+impl Service for Breaking {
+    async fn run(&self, context: ServiceContext) -> Result<(), Failure> {
+        println!("breaking runs");
+        context.ready();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        panic!("a panic on purpose");
+    }
 }
 
 /// Three hooks, of which the one in the middle makes trouble.

@@ -1,0 +1,258 @@
+//! Rooms on real sockets: what clients hear, who is let in, and what a client that does not read costs the others.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use asyncworker::http::ws::{AllowedOrigins, CheckedOrigin};
+use asyncworker::http::{Http as Settings, Path, WebSocket};
+use asyncworker::prelude::*;
+use asyncworker::{Overflow, RoomOptions, Rooms, Running};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tests::{Http, LIMIT, until};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// The most that waited for a participant whenever its client said something, and at its end.
+type Waiting = Arc<AtomicUsize>;
+
+async fn chat(
+    socket: WebSocket,
+    Path((room, user)): Path<(String, String)>,
+    State(rooms): State<Rooms>,
+    State(options): State<RoomOptions>,
+    _: CheckedOrigin,
+) {
+    let me = rooms.enter(user);
+    me.join(&room);
+    let mut socket = me.attach_with(socket, options);
+    while let Some(text) = socket.recv().await {
+        match text.strip_prefix('@').and_then(|text| text.split_once(' ')) {
+            Some((user, text)) => me.tell(user, text),
+            None => me.broadcast(&room, text),
+        };
+    }
+}
+
+async fn start(rooms: &Rooms, options: RoomOptions) -> (Running, SocketAddr) {
+    let origins = AllowedOrigins::new(["https://desk.example.com"]);
+    let app = App::new().http(Settings::bind("127.0.0.1:0")).state(rooms.clone()).state(options).state(origins);
+    let running = app.endpoint(Endpoint::ws("/rooms/{room}/{user}", chat)).start().await.unwrap();
+    let address = running.http_address().expect("it is bound");
+    (running, address)
+}
+
+struct Client(WebSocketStream<TcpStream>);
+
+impl Client {
+    async fn connect(address: SocketAddr, path: &str) -> Self {
+        let stream = TcpStream::connect(address).await.expect("connect");
+        Self(client_async(format!("ws://{address}{path}"), stream).await.expect("upgrade").0)
+    }
+
+    async fn next(&mut self) -> Option<Message> {
+        let next = tokio::time::timeout(LIMIT, self.0.next()).await.expect("a message or the end in time");
+        next.and_then(Result::ok)
+    }
+
+    /// The body of the next message, with who said it. Who comes and goes is passed over.
+    async fn hears(&mut self) -> (Value, Value) {
+        loop {
+            let event = self.next().await.expect("it is connected");
+            let mut event: Value = serde_json::from_str(event.to_text().expect("text")).expect("JSON");
+            if event["type"] == "message" {
+                return (event["from"].take(), event["body"].take());
+            }
+        }
+    }
+
+    async fn says(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.expect("send");
+    }
+}
+
+#[tokio::test]
+async fn two_people_in_three_tabs_talk_and_a_closed_tab_leaves() {
+    let rooms = Rooms::new();
+    let (running, address) = start(&rooms, RoomOptions::new()).await;
+    let mut ann = Client::connect(address, "/rooms/lobby/ann").await;
+    let mut phone = Client::connect(address, "/rooms/lobby/ann").await;
+    let mut bob = Client::connect(address, "/rooms/lobby/bob").await;
+    until("all are there", LIMIT, || rooms.members("lobby").values().sum::<usize>() == 3).await;
+
+    let text = "<img src=x onerror=alert(1)>";
+    bob.says(text).await;
+    for client in [&mut ann, &mut phone, &mut bob] {
+        assert_eq!(client.hears().await, (json!("bob"), json!(text)));
+    }
+    bob.says("@ann psst").await;
+    bob.says("after it").await;
+    for client in [&mut ann, &mut phone] {
+        assert_eq!(client.hears().await, (json!("bob"), json!("psst")));
+    }
+    assert_eq!(bob.hears().await, (json!("bob"), json!("after it")), "what he told her is not his to hear");
+    drop(phone);
+    until("the tab has left", LIMIT, || rooms.members("lobby").get("ann") == Some(&1)).await;
+
+    let stopped = tokio::spawn(running.shutdown());
+    loop {
+        if let Some(Message::Close(Some(frame))) = ann.next().await {
+            assert_eq!(u16::from(frame.code), 1001);
+            break;
+        }
+    }
+    drop((ann, bob));
+    stopped.await.unwrap().unwrap();
+    assert!(rooms.rooms().is_empty());
+}
+
+#[tokio::test]
+async fn pages_of_other_sites_are_refused_before_they_are_let_in() {
+    let rooms = Rooms::new();
+    let (running, address) = start(&rooms, RoomOptions::new()).await;
+    let own = format!("http://{address}");
+    let cases = [
+        (Some(own.as_str()), 101),
+        (Some("https://desk.example.com"), 101),
+        (None, 101),
+        (Some("https://evil.example"), 403),
+        (Some("null"), 403),
+    ];
+    for (origin, status) in cases {
+        let origin = origin.map(|origin| format!("origin: {origin}\r\n")).unwrap_or_default();
+        let mut client = Http::connect(address).await;
+        let head = format!(
+            "GET /rooms/lobby/ann HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{origin}\r\n"
+        );
+        client.send(head).await;
+        assert_eq!(client.answer().await.status, status, "{origin}");
+    }
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_answers_no_ping_is_taken_for_gone_and_one_that_does_stays() {
+    let rooms = Rooms::new();
+    let options = RoomOptions::new().heartbeat(Duration::from_millis(50)).idle_timeout(Duration::from_secs(1));
+    let (running, address) = start(&rooms, options).await;
+    // Answers are written as it reads.
+    let mut alive = Client::connect(address, "/rooms/lobby/alive").await;
+    let reading = tokio::spawn(async move { while alive.next().await.is_some() {} });
+    // Its machine was switched off, say: nothing is read and nothing is closed.
+    let _gone = Client::connect(address, "/rooms/lobby/gone").await;
+    until("both are there", LIMIT, || rooms.members("lobby").len() == 2).await;
+    until("one has gone", LIMIT, || rooms.members("lobby").len() == 1).await;
+    assert_eq!(rooms.members("lobby").get("alive"), Some(&1));
+    running.shutdown().await.unwrap();
+    reading.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_disconnected_when_its_queue_is_full() {
+    let rooms = Rooms::with_queue(16, Overflow::Disconnect);
+    let (running, address) = start(&rooms, RoomOptions::new()).await;
+    let _slow = Client::connect(address, "/rooms/lobby/slow").await;
+    until("it is there", LIMIT, || rooms.members("lobby").len() == 1).await;
+    let text = "x".repeat(64 * 1024);
+    // Until the buffers of both systems are full, and then the queue.
+    until("it is disconnected", LIMIT, || rooms.broadcast("lobby", text.as_str()) == 0).await;
+    running.shutdown().await.unwrap();
+}
+
+const MESSAGES: usize = 50_000;
+
+/// What the process has of memory, in KiB.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+}
+
+fn p99(latencies: &[Duration]) -> Duration {
+    let mut sorted = latencies.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() * 99 / 100]
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_never_reads_costs_the_others_nothing_over_50_000_messages() {
+    /// What waits for the one that never reads.
+    async fn sits(socket: WebSocket, State(rooms): State<Rooms>, State(waiting): State<Waiting>) {
+        let me = rooms.enter("slow");
+        me.join("feed");
+        let mut socket = me.attach(socket);
+        let mut tick = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            tokio::select! {
+                text = socket.recv() => if text.is_none() { return },
+                _ = tick.tick() => {}
+            }
+            waiting.fetch_max(me.waiting(), Ordering::Relaxed);
+        }
+    }
+    const READERS: usize = 4;
+    const BULK: usize = 50;
+    let rooms = Rooms::with_queue(256, Overflow::DropOldest);
+    let waiting = Waiting::default();
+    let app = App::new().http(Settings::bind("127.0.0.1:0")).state(rooms.clone()).state(waiting.clone());
+    let app =
+        app.state(RoomOptions::new()).mount([Endpoint::ws("/slow", sits), Endpoint::ws("/rooms/{room}/{user}", chat)]);
+    let running = app.start().await.unwrap();
+    let address = running.http_address().unwrap();
+
+    let slow = Client::connect(address, "/slow").await;
+    let begun = Instant::now();
+    let read = Arc::new(AtomicUsize::new(0));
+    let mut readers = Vec::new();
+    for number in 0..READERS {
+        let mut client = Client::connect(address, &format!("/rooms/feed/reader {number}").replace(' ', "%20")).await;
+        let read = Arc::clone(&read);
+        readers.push(tokio::spawn(async move {
+            let mut latencies = Vec::with_capacity(MESSAGES);
+            for expected in 0..MESSAGES {
+                let (_, body) = client.hears().await;
+                assert_eq!(body["number"], expected, "nothing is missing");
+                let sent = Duration::from_nanos(body["at"].as_u64().expect("a time"));
+                latencies.push(begun.elapsed().saturating_sub(sent));
+                read.fetch_add(1, Ordering::Release);
+            }
+            latencies
+        }));
+    }
+    until("all are there", LIMIT, || rooms.members("feed").len() == READERS + 1).await;
+
+    let filling = "x".repeat(2 * 1024);
+    let mut memory = Vec::new();
+    for bulk in 0..MESSAGES / BULK {
+        for number in bulk * BULK..(bulk + 1) * BULK {
+            let at = u64::try_from(begun.elapsed().as_nanos()).expect("less than centuries");
+            rooms.broadcast("feed", json!({ "number": number, "at": at, "filling": filling }));
+        }
+        until("the readers have it", LIMIT, || read.load(Ordering::Acquire) == READERS * (bulk + 1) * BULK).await;
+        if (bulk + 1) % (MESSAGES / BULK / 10) == 0 {
+            memory.push(resident());
+        }
+    }
+    let mut early = Vec::new();
+    let mut late = Vec::new();
+    for reader in readers {
+        let latencies = reader.await.expect("it has read everything");
+        early.extend_from_slice(&latencies[..MESSAGES / 5]);
+        late.extend_from_slice(&latencies[MESSAGES - MESSAGES / 5..]);
+    }
+    let most = waiting.load(Ordering::Relaxed);
+    eprintln!("p99 of the first fifth {:?}, of the last {:?}; at most {most} waited", p99(&early), p99(&late));
+    eprintln!("resident KiB after each tenth: {memory:?}");
+    assert_eq!(most, 256, "the queue of the one that does not read is full, and no fuller");
+    assert_eq!(rooms.members("feed").get("slow"), Some(&1), "it is still there");
+    // Kept for it, four fifths of the messages would be 80 MiB.
+    let grown = memory[9].saturating_sub(memory[1]);
+    assert!(grown < 20 * 1024, "grown by {grown} KiB");
+    drop(slow);
+    running.shutdown().await.unwrap();
+}
