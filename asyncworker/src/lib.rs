@@ -148,6 +148,11 @@ macro_rules! routes {
 }
 
 /// The programs of the README, compiled and run with the tests.
+#[cfg(all(doctest, feature = "amqp", feature = "macros", feature = "memory"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
+/// Those of the guide.
 #[cfg(all(
     doctest,
     feature = "amqp",
@@ -157,5 +162,5 @@ macro_rules! routes {
     feature = "memory",
     feature = "sse"
 ))]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+#[doc = include_str!("../../docs/guide.md")]
+struct Guide;

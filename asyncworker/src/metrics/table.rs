@@ -1,4 +1,4 @@
-//! Every metric: its name, its kind, its labels and what it says. The README's table and the tests hold to this one.
+//! Every metric: its name, its kind, its labels and what it says. The table of `docs/guide.md` and the tests hold to this one.
 
 /// What is said of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -171,16 +171,16 @@ async fn every_metric_of_the_table_is_there_with_its_labels_and_no_other() {
 }
 
 #[test]
-fn the_readme_has_the_table() {
-    let readme = include_str!("../../../README.md");
+fn the_guide_has_the_table() {
+    let guide = include_str!("../../../docs/guide.md");
     for definition in ALL.iter().filter(|definition| !definition.name.starts_with("process_")) {
         let labels = definition.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
         let begin = format!("| `{}` | {} | {labels}", definition.name, definition.kind.word());
-        assert!(readme.lines().any(|line| line.starts_with(begin.trim_end())), "no line begins with {begin}");
+        assert!(guide.lines().any(|line| line.starts_with(begin.trim_end())), "no line begins with {begin}");
     }
     for definition in ALL.iter().filter(|definition| definition.name.starts_with("process_")) {
         let name = definition.name.trim_start_matches("process_");
-        assert!(readme.contains(&format!("`{name}`")), "{name}");
+        assert!(guide.contains(&format!("`{name}`")), "{name}");
     }
 }
 
