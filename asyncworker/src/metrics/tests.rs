@@ -315,6 +315,24 @@ async fn what_the_program_records_and_what_it_appends_is_on_the_page() {
     running.shutdown().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_timed_is_a_histogram_by_root_transaction_and_outcome() {
+    let running = app(&Memory::new(), 1).start().await.unwrap();
+    let timeit = Timeit::new("import", |_: TimeitReport| async {});
+    let timed = async {
+        timeit.child("wait").run(sleep(Duration::from_millis(250))).await;
+        Err::<(), _>(Failure::new("full"))
+    };
+    assert!(timeit.try_run(timed).await.is_err());
+    let page = Page::of(&running);
+    for (transaction, outcome) in [("wait", "completed"), ("import", "failed")] {
+        let labels = [("timeit", "import"), ("transaction", transaction), ("outcome", outcome)];
+        assert_eq!(page.value("timeit_ms_count", &labels), 1.0);
+        assert_eq!(page.value("timeit_ms_sum", &labels), 250.0);
+    }
+    running.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_cannot_be_a_name_or_buckets_is_an_error_at_start() {
     for (metrics, what) in [

@@ -59,7 +59,8 @@ use tracing::Instrument;
 /// ```
 ///
 /// The attribute [`timeit`](macro@crate::timeit) does this for a whole `async fn`. Each run is also a span of `tracing`,
-/// `transaction`, at the level `debug`.
+/// `transaction`, at the level `debug`; and with the feature `metrics` it is in the histogram `timeit_ms`, whose labels
+/// are the root's name, its own, and how it ended.
 #[derive(Clone)]
 pub struct Timeit {
     name: Cow<'static, str>,
@@ -203,6 +204,10 @@ impl<'a> Transaction<'a> {
             );
             return None;
         }
+        #[cfg(feature = "metrics")]
+        ::metrics::histogram!("timeit_ms",
+            "timeit" => root.name.clone(), "transaction" => name.clone(), "outcome" => outcome.label())
+        .record(took.as_secs_f64() * 1000.0);
         let added = collected.transactions.add(name.clone(), took);
         let twice = added.is_err();
         collected.duplicates.extend(added.err().map(|name| (name, took)));

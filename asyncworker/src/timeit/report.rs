@@ -32,6 +32,18 @@ pub enum TimeitOutcome {
     Cancelled,
 }
 
+#[cfg(feature = "metrics")]
+impl TimeitOutcome {
+    pub(super) fn label(&self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Failed(_) => "failed",
+            Self::Panicked(_) => "panicked",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
 /// The transactions of a report and how long each took, by name, in the order they ended.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Transactions(Vec<(Cow<'static, str>, Duration)>);
