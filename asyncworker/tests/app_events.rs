@@ -178,6 +178,14 @@ async fn what_a_handler_of_an_event_cannot_have_is_refused_at_start() {
     assert!(told.contains("::message`") && told.contains("Message") && told.contains("made of messages"), "{told}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_emitter_of_another_app_is_no_state() {
+    let (other, _) = start(App::new()).await;
+    let error = App::new().state(other.emitter()).start().await.map(drop).unwrap_err();
+    assert_eq!(error.to_string(), "the app was given `Emitter` as a state, and it has its own");
+    other.shutdown().await.unwrap();
+}
+
 #[cfg(feature = "http")]
 #[tokio::test(start_paused = true)]
 async fn a_handler_of_a_request_tells() {

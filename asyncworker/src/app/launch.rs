@@ -64,11 +64,13 @@ impl App {
         let meters = Meters::default();
         let connections = open(self.connections, &name, &settings, &meters)?;
         let publisher = Publisher::new(Arc::clone(&connections));
-        let emitter = Emitter::new();
-        self.state.insert(emitter.clone());
-        let tasks = Tasks::new();
-        if !self.state.insert(tasks.clone()) {
-            return Err(Error::configuration("the app was given `Tasks` as a state, and it has its own"));
+        let (emitter, tasks) = (Emitter::new(), Tasks::new());
+        for (new, what) in
+            [(self.state.insert(emitter.clone()), "Emitter"), (self.state.insert(tasks.clone()), "Tasks")]
+        {
+            if !new {
+                return Err(Error::configuration(format!("the app was given `{what}` as a state, and it has its own")));
+            }
         }
         let mut services = self.services.assemble(&mut self.state)?;
         let mut mounted = Vec::new();
