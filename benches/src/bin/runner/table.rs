@@ -131,13 +131,13 @@ mod tests {
         assert_eq!(
             table(first, &[rounds]),
             format!(
-                "## {}\n\n\
+                "## {}\n\n{}\n\n\
                  | worker | msg/s | rate x lapin-usual |\n\
                  | --- | --- | --- |\n\
                  | asyncworker | 55.0k (50.0k..60.0k) | 5.00 |\n\
                  | lapin-usual | 10.0k (10.0k..10.0k) | 1 |\n\
                  \n**lapin-usual: 1 of 2 runs failed.**\n",
-                first.title
+                first.title, first.note
             )
         );
     }
