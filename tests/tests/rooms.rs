@@ -5,16 +5,13 @@ use asyncworker::http::ws::{AllowedOrigins, CheckedOrigin};
 use asyncworker::http::{Http as Settings, Path, WebSocket};
 use asyncworker::prelude::*;
 use asyncworker::{Overflow, RoomOptions, Rooms, Running};
-use futures_util::{SinkExt, StreamExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tests::{Http, LIMIT, until};
-use tokio::net::TcpStream;
+use tests::{Http, LIMIT, Socket, until};
 use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 /// The most that waited for a participant whenever its client said something, and at its end.
 type Waiting = Arc<AtomicUsize>;
@@ -45,51 +42,22 @@ async fn start(rooms: &Rooms, options: RoomOptions) -> (Running, SocketAddr) {
     (running, address)
 }
 
-struct Client(WebSocketStream<TcpStream>);
-
-impl Client {
-    async fn connect(address: SocketAddr, path: &str) -> Self {
-        let stream = TcpStream::connect(address).await.expect("connect");
-        Self(client_async(format!("ws://{address}{path}"), stream).await.expect("upgrade").0)
-    }
-
-    async fn next(&mut self) -> Option<Message> {
-        let next = tokio::time::timeout(LIMIT, self.0.next()).await.expect("a message or the end in time");
-        next.and_then(Result::ok)
-    }
-
-    /// The body of the next message, with who said it. Who comes and goes is passed over.
-    async fn hears(&mut self) -> (Value, Value) {
-        loop {
-            let event = self.next().await.expect("it is connected");
-            let mut event: Value = serde_json::from_str(event.to_text().expect("text")).expect("JSON");
-            if event["type"] == "message" {
-                return (event["from"].take(), event["body"].take());
-            }
-        }
-    }
-
-    async fn says(&mut self, text: &str) {
-        self.0.send(Message::text(text)).await.expect("send");
-    }
-}
-
 #[tokio::test]
 async fn two_people_in_three_tabs_talk_and_a_closed_tab_leaves() {
     let rooms = Rooms::new();
     let (running, address) = start(&rooms, RoomOptions::new()).await;
-    let mut ann = Client::connect(address, "/rooms/lobby/ann").await;
-    let mut phone = Client::connect(address, "/rooms/lobby/ann").await;
-    let mut bob = Client::connect(address, "/rooms/lobby/bob").await;
+    let mut ann = Socket::connect(address, "/rooms/lobby/ann").await;
+    let mut phone = Socket::connect(address, "/rooms/lobby/ann").await;
+    let mut bob = Socket::connect(address, "/rooms/lobby/bob").await;
     until("all are there", LIMIT, || rooms.members("lobby").values().sum::<usize>() == 3).await;
 
     let text = "<img src=x onerror=alert(1)>";
-    bob.says(text).await;
+    bob.send(text).await;
     for client in [&mut ann, &mut phone, &mut bob] {
         assert_eq!(client.hears().await, (json!("bob"), json!(text)));
     }
-    bob.says("@ann psst").await;
-    bob.says("after it").await;
+    bob.send("@ann psst").await;
+    bob.send("after it").await;
     for client in [&mut ann, &mut phone] {
         assert_eq!(client.hears().await, (json!("bob"), json!("psst")));
     }
@@ -140,10 +108,10 @@ async fn a_client_that_answers_no_ping_is_taken_for_gone_and_one_that_does_stays
     let options = RoomOptions::new().heartbeat(Duration::from_millis(50)).idle_timeout(Duration::from_secs(1));
     let (running, address) = start(&rooms, options).await;
     // Answers are written as it reads.
-    let mut alive = Client::connect(address, "/rooms/lobby/alive").await;
+    let mut alive = Socket::connect(address, "/rooms/lobby/alive").await;
     let reading = tokio::spawn(async move { while alive.next().await.is_some() {} });
     // Its machine was switched off, say: nothing is read and nothing is closed.
-    let _gone = Client::connect(address, "/rooms/lobby/gone").await;
+    let _gone = Socket::connect(address, "/rooms/lobby/gone").await;
     until("both are there", LIMIT, || rooms.members("lobby").len() == 2).await;
     until("one has gone", LIMIT, || rooms.members("lobby").len() == 1).await;
     assert_eq!(rooms.members("lobby").get("alive"), Some(&1));
@@ -155,7 +123,7 @@ async fn a_client_that_answers_no_ping_is_taken_for_gone_and_one_that_does_stays
 async fn a_client_that_does_not_read_is_disconnected_when_its_queue_is_full() {
     let rooms = Rooms::with_queue(16, Overflow::Disconnect);
     let (running, address) = start(&rooms, RoomOptions::new()).await;
-    let _slow = Client::connect(address, "/rooms/lobby/slow").await;
+    let _slow = Socket::connect(address, "/rooms/lobby/slow").await;
     until("it is there", LIMIT, || rooms.members("lobby").len() == 1).await;
     let text = "x".repeat(64 * 1024);
     // Until the buffers of both systems are full, and then the queue.
@@ -205,12 +173,12 @@ async fn a_client_that_never_reads_costs_the_others_nothing_over_50_000_messages
     let running = app.start().await.unwrap();
     let address = running.http_address().unwrap();
 
-    let slow = Client::connect(address, "/slow").await;
+    let slow = Socket::connect(address, "/slow").await;
     let begun = Instant::now();
     let read = Arc::new(AtomicUsize::new(0));
     let mut readers = Vec::new();
     for number in 0..READERS {
-        let mut client = Client::connect(address, &format!("/rooms/feed/reader {number}").replace(' ', "%20")).await;
+        let mut client = Socket::connect(address, &format!("/rooms/feed/reader {number}").replace(' ', "%20")).await;
         let read = Arc::clone(&read);
         readers.push(tokio::spawn(async move {
             let mut latencies = Vec::with_capacity(MESSAGES);

@@ -5,52 +5,22 @@ use asyncworker::http::ws::{self, WebSocket, WebSocketUpgrade};
 use asyncworker::http::{Endpoint, Http as Settings, Path, Response};
 use asyncworker::prelude::*;
 use asyncworker::{ErrorKind, Running};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::SinkExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tests::{Http, LIMIT, Worker, amqp_url};
+use tests::{Http, LIMIT, Socket, Worker, amqp_url};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::Message;
-use tokio_tungstenite::{WebSocketStream, client_async};
 
 async fn start(endpoint: Endpoint) -> (Running, SocketAddr) {
     let settings = Settings::bind("127.0.0.1:0").body_limit(1000);
     let running = App::new().state("the state").http(settings).endpoint(endpoint).start().await.unwrap();
     let address = running.http_address().expect("it is bound");
     (running, address)
-}
-
-struct Client(WebSocketStream<TcpStream>);
-
-impl Client {
-    async fn connect(address: SocketAddr, path: &str) -> Self {
-        let stream = TcpStream::connect(address).await.expect("connect");
-        Self(client_async(format!("ws://{address}{path}"), stream).await.expect("upgrade").0)
-    }
-
-    async fn next(&mut self) -> Option<Message> {
-        let next = tokio::time::timeout(LIMIT, self.0.next()).await.expect("a message or the end in time");
-        next.and_then(Result::ok)
-    }
-
-    async fn text(&mut self) -> String {
-        self.next().await.expect("a message").into_text().expect("text").to_string()
-    }
-
-    async fn send(&mut self, text: &str) {
-        self.0.send(Message::text(text)).await.expect("send");
-    }
-
-    /// The code that the server closes with, as the next thing it says.
-    async fn closed_with(&mut self) -> u16 {
-        match self.next().await {
-            Some(Message::Close(Some(frame))) => frame.code.into(),
-            other => panic!("no close with a code but {other:?}"),
-        }
-    }
 }
 
 async fn echo(mut socket: WebSocket, Path(room): Path<String>, State(state): State<&'static str>) {
@@ -67,7 +37,7 @@ async fn echo(mut socket: WebSocket, Path(room): Path<String>, State(state): Sta
 #[tokio::test]
 async fn a_websocket_has_its_extractors_and_is_closed_normally_when_its_handler_ends() {
     let (running, address) = start(Endpoint::ws("/rooms/{room}", echo)).await;
-    let mut client = Client::connect(address, "/rooms/blue").await;
+    let mut client = Socket::connect(address, "/rooms/blue").await;
     assert_eq!(client.text().await, "blue the state");
     client.send("hello").await;
     assert_eq!(client.text().await, "hello");
@@ -90,12 +60,12 @@ async fn a_client_that_closes_is_answered_and_one_that_goes_ends_its_handler() {
         }
     };
     let (running, address) = start(Endpoint::ws("/", handler)).await;
-    let mut closes = Client::connect(address, "/").await;
+    let mut closes = Socket::connect(address, "/").await;
     closes.0.close(None).await.unwrap();
     assert!(matches!(closes.next().await, Some(Message::Close(_))));
     assert_eq!(closes.next().await, None);
     ends.recv().await.unwrap();
-    drop(Client::connect(address, "/").await);
+    drop(Socket::connect(address, "/").await);
     tokio::time::timeout(LIMIT, ends.recv()).await.expect("the end of the handler").unwrap();
     running.shutdown().await.unwrap();
 }
@@ -109,7 +79,7 @@ async fn a_handler_that_fails_or_panics_closes_with_an_internal_error_and_concer
     };
     let (running, address) = start(Endpoint::ws("/", fails)).await;
     for (word, code) in [("panic", 1011), ("fail", 1011), ("end", 1000)] {
-        let mut client = Client::connect(address, "/").await;
+        let mut client = Socket::connect(address, "/").await;
         client.send(word).await;
         assert_eq!(client.closed_with().await, code, "{word}");
     }
@@ -132,7 +102,7 @@ async fn a_shutdown_closes_with_going_away_and_ends_what_is_received() {
         }
     };
     let (running, address) = start(Endpoint::ws("/", handler)).await;
-    let mut client = Client::connect(address, "/").await;
+    let mut client = Socket::connect(address, "/").await;
     client.send("one").await;
     tests::until("it is received", LIMIT, || !received.lock().unwrap().is_empty()).await;
     let (stopped, code) = tokio::join!(running.shutdown(), async {
@@ -157,7 +127,7 @@ async fn a_shutdown_closes_at_once_when_the_handler_is_at_something_else_and_wai
         }
     };
     let (running, address) = start(Endpoint::ws("/", handler)).await;
-    let mut client = Client::connect(address, "/").await;
+    let mut client = Socket::connect(address, "/").await;
     assert_eq!(client.text().await, "waiting");
     let mut stopping = tokio::spawn(running.shutdown());
     assert_eq!(client.closed_with().await, 1001);
@@ -174,7 +144,7 @@ async fn a_handler_that_does_not_end_is_given_up_at_the_deadline_and_told_of() {
     let settings = Settings::bind("127.0.0.1:0");
     let app = App::new().http(settings).endpoint(Endpoint::ws("/", handler));
     let running = app.shutdown_timeout(Duration::from_millis(200)).start().await.unwrap();
-    let mut client = Client::connect(running.http_address().unwrap(), "/").await;
+    let mut client = Socket::connect(running.http_address().unwrap(), "/").await;
     let (stopped, code) = tokio::join!(running.shutdown(), client.closed_with());
     assert_eq!(code, 1001);
     let error = stopped.unwrap_err();
@@ -192,7 +162,7 @@ async fn a_message_over_the_limit_ends_the_websocket() {
         Ok::<_, ws::Error>(())
     };
     let (running, address) = start(Endpoint::ws("/", handler)).await;
-    let mut client = Client::connect(address, "/").await;
+    let mut client = Socket::connect(address, "/").await;
     client.send(&"x".repeat(1000)).await;
     assert_eq!(client.text().await, "1000");
     client.send(&"x".repeat(1001)).await;
@@ -214,7 +184,7 @@ async fn a_handler_of_the_upgrade_chooses_the_subprotocol() {
     let stream = TcpStream::connect(address).await.unwrap();
     let (socket, answer) = client_async(request, stream).await.unwrap();
     assert_eq!(answer.headers()["sec-websocket-protocol"], "feed.v1");
-    let mut client = Client(socket);
+    let mut client = Socket(socket);
     assert_eq!(client.text().await, "feed.v1");
     assert_eq!(client.closed_with().await, 1000);
     running.shutdown().await.unwrap();
@@ -235,7 +205,7 @@ async fn a_websocket_that_is_open_at_sigterm_is_closed_with_going_away() {
     worker.until_printed("serving HTTP").await;
     let printed = worker.printed();
     let address = printed.lines().find_map(|line| line.split_once("serving HTTP address=")?.1.trim().parse().ok());
-    let mut client = Client::connect(address.expect("an address in the log"), "/feed").await;
+    let mut client = Socket::connect(address.expect("an address in the log"), "/feed").await;
     assert_eq!(client.text().await, "hello");
     worker.signal("TERM").await;
     assert_eq!(client.closed_with().await, 1001);

@@ -1,0 +1,51 @@
+//! The client's end of a websocket.
+
+use crate::LIMIT;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::Value;
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::protocol::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// A websocket that a test opened.
+pub struct Socket(pub WebSocketStream<TcpStream>);
+
+impl Socket {
+    pub async fn connect(address: SocketAddr, path: &str) -> Self {
+        let stream = TcpStream::connect(address).await.expect("connect");
+        Self(client_async(format!("ws://{address}{path}"), stream).await.expect("upgrade").0)
+    }
+
+    pub async fn next(&mut self) -> Option<Message> {
+        let next = tokio::time::timeout(LIMIT, self.0.next()).await.expect("a message or the end in time");
+        next.and_then(Result::ok)
+    }
+
+    pub async fn text(&mut self) -> String {
+        self.next().await.expect("a message").into_text().expect("text").to_string()
+    }
+
+    pub async fn send(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.expect("send");
+    }
+
+    /// The body of the next message in a room, with who said it. Who comes and goes is passed over.
+    pub async fn hears(&mut self) -> (Value, Value) {
+        loop {
+            let event = self.next().await.expect("it is connected");
+            let mut event: Value = serde_json::from_str(event.to_text().expect("text")).expect("JSON");
+            if event["type"] == "message" {
+                return (event["from"].take(), event["body"].take());
+            }
+        }
+    }
+
+    /// The code that the server closes with, as the next thing it says.
+    pub async fn closed_with(&mut self) -> u16 {
+        match self.next().await {
+            Some(Message::Close(Some(frame))) => frame.code.into(),
+            other => panic!("no close with a code but {other:?}"),
+        }
+    }
+}
