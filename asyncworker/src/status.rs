@@ -1,15 +1,18 @@
 //! What an app does right now, for probes and for people.
 
+use crate::handler::{Extract, Failure, Scope};
+use crate::message::Bulk;
 use crate::schedule::Tally;
 use crate::service::Board;
 use crate::worker::Progress;
 use serde::Serialize;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// What an app does at one moment: [`Running::status`](crate::Running::status).
+/// What an app does at one moment: [`Running::status`](crate::Running::status), and as an argument of a handler what it does
+/// as that is called.
 ///
 /// Two questions are asked of a worker, by Kubernetes among others. *Ready*: does it consume all it should?
 /// *Live*: does it get on, or would a restart help? Neither asks whether the process or a broker answers, because a
@@ -187,6 +190,34 @@ impl Observer {
             schedules: self.schedules.iter().map(|(name, tally)| schedule(name, tally)).collect(),
             services: self.services.iter().map(|board| board.status()).collect(),
         }
+    }
+}
+
+/// Where handlers have the status of their app from. It is among the state before there is anything to look at.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Sight(Arc<OnceLock<Observer>>);
+
+impl Sight {
+    /// The app has started.
+    pub(crate) fn open(&self, observer: &Observer) {
+        self.0.get_or_init(|| observer.clone());
+    }
+
+    /// `None` while the app starts.
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.0.get().map(Observer::status)
+    }
+}
+
+impl Extract for Status {
+    type Resolved = Sight;
+
+    fn resolve(scope: &Scope<'_>) -> Result<Sight, String> {
+        scope.state().ok_or_else(|| "it takes a `Status`, which only an app has".into())
+    }
+
+    fn extract(resolved: &Sight, _: &Bulk) -> Result<Self, Failure> {
+        resolved.status().ok_or_else(|| Failure::new("the app has no status before it has started"))
     }
 }
 

@@ -91,3 +91,30 @@ async fn a_route_is_stalled_when_it_has_messages_and_settles_none() {
     assert!(!status.is_live(STALLED) && status.is_live(2 * STALLED), "{status:?}");
     assert!(app.shutdown().await.is_err(), "two handlers never end");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_takes_the_status_which_is_there_before_its_first_run() {
+    let broker = Memory::new();
+    type Seen = tokio::sync::watch::Sender<Option<Status>>;
+    async fn look(seen: State<Seen>, status: Status, _: Message) {
+        seen.send_replace(Some(status));
+    }
+    let seen = Seen::new(None);
+    broker.push("orders", "1");
+    let route = Route::amqp(["orders"]).name("look").handler(look);
+    let app = App::new().connect(broker.clone()).state(seen.clone()).route(route).start().await.unwrap();
+    let status = seen.subscribe().wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    assert_eq!((status.routes[0].name.as_str(), status.routes[0].unsettled), ("look", 1));
+    assert_eq!(broker.settled("orders", 1).await, [Action::Ack]);
+    app.shutdown().await.unwrap();
+}
+
+#[cfg(feature = "http")]
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_takes_the_status() {
+    let look = Endpoint::get("/routes", async |status: Status| status.routes.len().to_string());
+    let app = App::new().connect(Memory::new()).http(Http::unbound()).endpoint(look);
+    let app = app.route(Route::amqp(["orders"]).handler(hang_on_null)).start().await.unwrap();
+    assert_eq!(app.http_client().get("/routes").send().await.text(), "1");
+    app.shutdown().await.unwrap();
+}

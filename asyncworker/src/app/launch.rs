@@ -18,15 +18,15 @@ use crate::route::{Policy, Protocol, Route};
 use crate::schedule::{Planned, Schedule, Scheduler};
 use crate::service::{Board, Services};
 use crate::settings::Settings;
-use crate::status::{Observed, Observer};
+use crate::status::{Observed, Observer, Sight};
 use crate::task::Tasks;
 use crate::topology::{Declaration, Thing};
 use crate::worker::{Progress, Stop, Worker};
+use futures_util::FutureExt;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -64,7 +64,8 @@ impl App {
         let meters = Meters::default();
         let connections = open(self.connections, &name, &settings, &meters)?;
         let publisher = Publisher::new(Arc::clone(&connections));
-        let (emitter, tasks) = (Emitter::new(), Tasks::new());
+        let (emitter, tasks, sight) = (Emitter::new(), Tasks::new(), Sight::default());
+        self.state.insert(sight.clone());
         for (new, what) in
             [(self.state.insert(emitter.clone()), "Emitter"), (self.state.insert(tasks.clone()), "Tasks")]
         {
@@ -115,7 +116,7 @@ impl App {
             () = interrupt.cancelled() => Err((true, Error::new(ErrorKind::Shutdown, "the app was told to stop before it had started"))),
         };
         let consumers = match &started {
-            Ok(_) => consume(mounted, scheduled, &connections, services.boards(), &context.publisher),
+            Ok(_) => consume(mounted, scheduled, &connections, services.boards(), &context.publisher, &sight),
             Err(_) => Consumers::none(),
         };
         let running = Running::new(
@@ -332,17 +333,19 @@ async fn start_up(
     Ok(())
 }
 
-/// Starts a worker a route and a consumer a queue, and a scheduler a schedule.
+/// Starts a worker a route and a consumer a queue, and a scheduler a schedule; before the first handler runs, there is a
+/// status to see.
 fn consume(
     routes: Vec<Mounted>,
     schedules: Vec<(Arc<str>, Planned)>,
     connections: &Connections,
     services: Arc<[Arc<Board>]>,
     publisher: &Publisher,
+    sight: &Sight,
 ) -> Consumers {
     let stop = Stop { drain: CancellationToken::new(), abandon: CancellationToken::new() };
     let close = CancellationToken::new();
-    let mut workers = JoinSet::new();
+    let mut engines = Vec::new();
     let mut consumers = Vec::new();
     let mut observed = Vec::new();
     for route in routes {
@@ -374,16 +377,18 @@ fn consume(
             stop: stop.clone(),
         };
         observed.push(Observed { name: route.name, queues: route.queues, progress: route.progress });
-        workers.spawn(worker.run().instrument(span));
+        engines.push(worker.run().instrument(span).boxed());
     }
     let mut scheduled = Vec::new();
     for (name, planned) in schedules {
         let span = tracing::info_span!("schedule", schedule = &*name);
         let scheduler = Scheduler::new(Arc::clone(&name), planned, publisher.clone(), stop.clone());
         scheduled.push((name, scheduler.tally()));
-        workers.spawn(scheduler.run().instrument(span));
+        engines.push(scheduler.run().instrument(span).boxed());
     }
     let observer = Observer::new(observed, scheduled, services, stop.drain.clone());
+    sight.open(&observer);
+    let workers = engines.into_iter().collect();
     Consumers { workers, consumers, observer, stop, close }
 }
 

@@ -27,7 +27,7 @@ pub enum Arity {
 #[diagnostic::on_unimplemented(
     message = "a handler cannot take `{Self}`",
     label = "not something a handler may take",
-    note = "it may take `Batch<Message<T>>`, `Message<T>`, `Batch<Event<T>>`, `Event<T>`, `Body<T>`, `Headers`, `Properties`, `Bytes`, `State<T>`, `Publisher`, `Emitter` and `Tasks`, where `T` is `Deserialize` (or `Clone` for `State`), `Send`, `Sync` and `'static`"
+    note = "it may take `Batch<Message<T>>`, `Message<T>`, `Batch<Event<T>>`, `Event<T>`, `Body<T>`, `Headers`, `Properties`, `Bytes`, `State<T>`, `Publisher`, `Emitter`, `Tasks` and `Status`, where `T` is `Deserialize` (or `Clone` for `State`), `Send`, `Sync` and `'static`"
 )]
 pub trait Extract: Sized + Send + 'static {
     /// What was looked up at start.

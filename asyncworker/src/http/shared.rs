@@ -1,9 +1,10 @@
-//! What the handlers of an app share, and how they take it: `State<T>`, `Publisher`, `Emitter` and `Tasks`.
+//! What the handlers of an app share, and how they take it: `State<T>`, `Publisher`, `Emitter`, `Tasks` and `Status`.
 
 use crate::emitter::Emitter;
 use crate::handler::State;
 use crate::publish::Publisher;
 use crate::state::StateMap;
+use crate::status::{Sight, Status};
 use crate::task::Tasks;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -105,6 +106,14 @@ impl<S: Sync> FromRequestParts<S> for Tasks {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoApp> {
         Shared::of(&parts.extensions).and_then(|shared| shared.0.state.get()).ok_or(NoApp)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Status {
+    type Rejection = NoApp;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoApp> {
+        Shared::of(&parts.extensions).and_then(|shared| shared.0.state.get::<Sight>()?.status()).ok_or(NoApp)
     }
 }
 
