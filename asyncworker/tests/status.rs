@@ -118,3 +118,14 @@ async fn an_endpoint_takes_the_status() {
     assert_eq!(app.http_client().get("/routes").send().await.text(), "1");
     app.shutdown().await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_wants_to_know_is_told_once_the_app_has_started() {
+    let told = std::sync::Arc::new(std::sync::OnceLock::new());
+    let tell = std::sync::Arc::clone(&told);
+    let app = App::new().connect(Memory::new()).route(Route::amqp(["orders"]).handler(hang_on_null));
+    let app = app.on_startup(async |_| Ok(())).on_started(move |running| tell.set(running.status()).unwrap());
+    let app = app.start().await.unwrap();
+    assert_eq!(told.get().unwrap().routes.len(), 1);
+    app.shutdown().await.unwrap();
+}

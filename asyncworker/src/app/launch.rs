@@ -134,6 +134,7 @@ impl App {
                 #[cfg(feature = "http")]
                 let running = running.serve(_bound);
                 tracing::info!(app = name, "started");
+                self.on_started.into_iter().for_each(|hook| hook(&running));
                 Ok(running)
             }
             Err((hooks, error)) => {

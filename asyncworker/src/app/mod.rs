@@ -68,6 +68,7 @@ pub struct App {
     #[cfg(feature = "http")]
     http: http::Registered,
     on_startup: Vec<Hook>,
+    on_started: Vec<Started>,
     on_shutdown: Vec<Hook>,
     shutdown_timeout: Option<Duration>,
     #[cfg(feature = "metrics")]
@@ -75,6 +76,9 @@ pub struct App {
     /// The first thing that was wrong while the app was put together.
     mistake: Option<Error>,
 }
+
+/// What is told of an app that runs.
+type Started = Box<dyn FnOnce(&Running) + Send>;
 
 impl Default for App {
     fn default() -> Self {
@@ -112,6 +116,7 @@ impl App {
             #[cfg(feature = "http")]
             http: http::Registered::default(),
             on_startup: Vec::new(),
+            on_started: Vec::new(),
             on_shutdown: Vec::new(),
             shutdown_timeout: None,
             #[cfg(feature = "metrics")]
@@ -203,6 +208,15 @@ impl App {
         Fut: Future<Output = Result<(), Failure>> + Send + 'static,
     {
         self.on_startup.push(Hook::new(hook));
+        self
+    }
+
+    /// Calls this when the app has started: HTTP is served, and consumers are on their way. So a program that
+    /// [`run`](Self::run)s can tell the [address](Running::http_address) that it is reached at. Several are called in the
+    /// order they were added; they must not block.
+    #[must_use]
+    pub fn on_started(mut self, hook: impl FnOnce(&Running) + Send + 'static) -> Self {
+        self.on_started.push(Box::new(hook));
         self
     }
 
