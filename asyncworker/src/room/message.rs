@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 /// What somebody says: a text, or any other JSON.
@@ -73,6 +74,14 @@ pub enum RoomEvent {
         /// How many sockets are there, all in all.
         members: usize,
     },
+    /// Who is in a room, as this participant [asked](crate::Participant::hear_members): the comings and goings before are in
+    /// it, those after follow.
+    Members {
+        /// The room.
+        room: String,
+        /// By how many sockets each user is there.
+        members: BTreeMap<String, usize>,
+    },
     /// A socket has left a room.
     Left {
         /// The room.
@@ -111,6 +120,10 @@ impl Sent {
 
     pub(super) fn left(room: &str, user: &str, sockets: usize, members: usize) -> Arc<Self> {
         Self::new(RoomEvent::Left { room: room.to_owned(), user: user.to_owned(), sockets, members }, None)
+    }
+
+    pub(super) fn members(room: &str, members: BTreeMap<String, usize>) -> Arc<Self> {
+        Self::new(RoomEvent::Members { room: room.to_owned(), members }, None)
     }
 
     /// As a client gets it.

@@ -125,11 +125,7 @@ impl Rooms {
     /// Who is in the room, in the order of their names, and by how many sockets each.
     #[must_use]
     pub fn members(&self, room: &str) -> BTreeMap<String, usize> {
-        let mut members = BTreeMap::new();
-        for seat in self.lock().rooms.get(room).into_iter().flat_map(BTreeMap::values) {
-            *members.entry(seat.user.as_ref().to_owned()).or_default() += 1;
-        }
-        members
+        self.lock().members(room)
     }
 
     /// The rooms that somebody is in.
@@ -177,6 +173,12 @@ impl Rooms {
         self.lock().leave(room, id)
     }
 
+    fn tell_members(&self, room: &str, outbox: &Outbox) {
+        let registry = self.lock();
+        // Under the lock, so that it has its place among the comings and goings.
+        outbox.push(&Sent::members(room, registry.members(room)));
+    }
+
     /// Leaves everything.
     fn exit(&self, id: Id, user: &str) {
         let mut registry = self.lock();
@@ -199,6 +201,14 @@ impl Rooms {
 }
 
 impl Registry {
+    fn members(&self, room: &str) -> BTreeMap<String, usize> {
+        let mut members = BTreeMap::new();
+        for seat in self.rooms.get(room).into_iter().flat_map(BTreeMap::values) {
+            *members.entry(seat.user.as_ref().to_owned()).or_default() += 1;
+        }
+        members
+    }
+
     fn leave(&mut self, room: &str, id: Id) -> bool {
         let Some((name, _)) = self.rooms.get_key_value(room) else { return false };
         let name = Arc::clone(name);

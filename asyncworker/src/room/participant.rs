@@ -51,6 +51,12 @@ impl Participant {
         self.rooms.leave(room, self.id)
     }
 
+    /// Lets this participant hear who is in the room, in its place among those who come and leave; as a rule at its own
+    /// coming, so that its client can keep the list from then on.
+    pub fn hear_members(&self, room: &str) {
+        self.rooms.tell_members(room, &self.outbox);
+    }
+
     /// Says this to all in the room, itself among them if it is there. Gives how many participants it is for.
     pub fn broadcast(&self, room: &str, message: impl Into<RoomMessage>) -> usize {
         self.rooms.say(room, Some(&self.user), None, message.into())

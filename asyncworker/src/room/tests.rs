@@ -74,6 +74,23 @@ async fn a_private_message_reaches_every_socket_of_the_user_and_nobody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asks_hears_who_is_there_between_those_who_came_and_those_who_come() {
+    let rooms = Rooms::new();
+    let [ann, tab, bob, eve] = ["ann", "ann", "bob", "eve"].map(|user| rooms.enter(user));
+    assert!(ann.join("lobby") && tab.join("lobby") && bob.join("lobby"));
+    bob.hear_members("lobby");
+    bob.hear_members("cellar");
+    eve.join("lobby");
+    let expected = [
+        json!({ "type": "joined", "room": "lobby", "user": "bob", "sockets": 1, "members": 3 }),
+        json!({ "type": "members", "room": "lobby", "members": { "ann": 2, "bob": 1 } }),
+        json!({ "type": "members", "room": "cellar", "members": {} }),
+        json!({ "type": "joined", "room": "lobby", "user": "eve", "sockets": 1, "members": 4 }),
+    ];
+    assert_eq!(heard(&bob).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_comes_and_goes_is_told_with_what_is_left_of_them() {
     let rooms = Rooms::new();
     let bob = rooms.enter("bob");
