@@ -4,6 +4,7 @@ use super::{Service, ServiceContext};
 use crate::handler::{BoundItemHandler, Failure, ItemHandler, Scope};
 use async_trait::async_trait;
 use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use std::any::type_name;
 use std::fmt;
@@ -17,7 +18,8 @@ use tokio::sync::{Mutex, mpsc};
 /// handler fails or panics is told and left; the next is handled. At shutdown nothing more goes in, and what is in it is
 /// handled within the service's time to stop. It is kept nowhere: what must not be lost is a message.
 ///
-/// A service of yours may have one within it, and calls its methods of [`Service`] in its own.
+/// A service of yours may have one within it, and calls its methods of [`Service`] in its own. Should that one's run end
+/// before this one's does, its next run goes on with the items that were being handled.
 ///
 /// ```
 /// use asyncworker::prelude::*;
@@ -44,9 +46,16 @@ pub struct QueueService<T> {
     /// Bound at start, or by the first run where another service has this one within it.
     handler: OnceLock<BoundItemHandler<T>>,
     sender: mpsc::Sender<T>,
-    items: Mutex<mpsc::Receiver<T>>,
+    /// Of the run that is under way.
+    work: Mutex<Work<T>>,
     /// Items that were put in and are not handled.
     depth: AtomicUsize,
+}
+
+/// What is there to be done. It outlives a run, so that a run that ends halfway loses nothing.
+struct Work<T> {
+    items: mpsc::Receiver<T>,
+    running: FuturesUnordered<BoxFuture<'static, Result<(), Failure>>>,
 }
 
 type Bind<T> = dyn Fn(&Scope<'_>) -> Result<BoundItemHandler<T>, String> + Send + Sync;
@@ -73,7 +82,7 @@ impl<T: Send + 'static> QueueService<T> {
             bind: Box::new(move |scope| handler.clone().bind_item(scope)),
             handler: OnceLock::new(),
             sender,
-            items: Mutex::new(items),
+            work: Mutex::new(Work { items, running: FuturesUnordered::new() }),
             depth: AtomicUsize::new(0),
         }
     }
@@ -148,8 +157,8 @@ impl<T: Send + 'static> QueueService<T> {
 impl<T: Send + 'static> Service for QueueService<T> {
     async fn run(&self, context: ServiceContext) -> Result<(), Failure> {
         let handler = self.bound(&context.scope()).map_err(Failure::new)?.clone();
-        let mut items = self.items.lock().await;
-        let mut running = FuturesUnordered::new();
+        let mut work = self.work.lock().await;
+        let Work { items, running } = &mut *work;
         let mut more = true;
         context.ready();
         while more || !running.is_empty() {
@@ -172,6 +181,10 @@ impl<T: Send + 'static> Service for QueueService<T> {
     }
 
     async fn stop(&self) -> Result<(), Failure> {
+        // There is no next run to go on with it.
+        if let Ok(mut work) = self.work.try_lock() {
+            work.running.clear();
+        }
         match self.depth() {
             0 => Ok(()),
             left => Err(Failure::new(format!("{left} items of its queue were not handled"))),

@@ -168,3 +168,42 @@ async fn another_service_may_have_a_queue_within_it() {
     app.shutdown().await.unwrap();
     assert_eq!(notes.all(), ["1"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_being_handled_when_a_run_ended_is_handled_by_the_next() {
+    use asyncworker::{Service, ServiceContext};
+    use tokio::sync::Notify;
+    struct Broken(QueueService<u64>, Notify);
+    #[asyncworker::async_trait]
+    impl Service for Broken {
+        async fn run(&self, context: ServiceContext) -> Result<(), Failure> {
+            tokio::select! {
+                ended = self.0.run(context) => ended,
+                () = self.1.notified() => Err(Failure::new("broken on purpose")),
+            }
+        }
+
+        async fn stop(&self) -> Result<(), Failure> {
+            self.0.stop().await
+        }
+    }
+    let (notes, give) = (Notes::default(), Arc::new(std::sync::OnceLock::new()));
+    let given = Arc::clone(&give);
+    let broken = Supervised::new(Broken(QueueService::new(10, count), Notify::new())).name("broken");
+    let app = App::new().state(notes.clone()).service(broken).on_startup(|context| async move {
+        let _ = given.set(context.state::<Arc<Broken>>());
+        Ok(())
+    });
+    let app = app.start().await.unwrap();
+    let broken = give.get().unwrap().clone().unwrap();
+    for item in 1..=3 {
+        broken.0.put(item).await.unwrap();
+    }
+    sleep(SECOND / 2).await;
+    broken.1.notify_one();
+    sleep(SECOND / 10).await;
+    assert_eq!((status(&app, "broken").state, broken.0.depth()), (ServiceState::Restarting, 3));
+    until_depth(&broken.0, 0).await;
+    assert_eq!((notes.all(), status(&app, "broken").restarts), (vec!["1".into(), "2".into(), "3".into()], 1));
+    app.shutdown().await.unwrap();
+}
