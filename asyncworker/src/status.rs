@@ -195,7 +195,7 @@ impl Observer {
 
 /// Where handlers have the status of their app from. It is among the state before there is anything to look at.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Sight(Arc<OnceLock<Observer>>);
+pub struct Sight(Arc<OnceLock<Observer>>);
 
 impl Sight {
     /// The app has started.
