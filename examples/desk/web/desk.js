@@ -20,7 +20,7 @@ function setState(of, state, words = state) {
 
 // Keeps a websocket open: one that is lost is opened again after a pause, which grows to a second.
 function connect(path, hear, opened = () => {}) {
-    let socket, pause = 100;
+    let socket, retry, pause = 100;
     const open = () => {
         const url = new URL(path(), location.origin);
         url.protocol = url.protocol.replace("http", "ws");
@@ -39,11 +39,19 @@ function connect(path, hear, opened = () => {}) {
                     : `The connection is lost (${code}). Trying again.`;
             }
             body.dataset.connected = "false";
-            setTimeout(open, pause);
+            retry = setTimeout(open, pause);
             pause = Math.min(pause * 2, 1000);
         };
     };
     open();
+    // A browser may keep a page that was left, with its websocket, for those who come back to it; here who leaves is gone.
+    addEventListener("pagehide", () => {
+        clearTimeout(retry);
+        socket.onclose = null;
+        socket.close();
+        body.dataset.connected = "false";
+    });
+    addEventListener("pageshow", event => event.persisted && open());
     return text => socket.readyState === WebSocket.OPEN && (socket.send(text), true);
 }
 
@@ -62,6 +70,7 @@ const pages = {
             setState(badge, state);
             line.append(element("span", "app", app), element("span", "version", version), badge);
             list.prepend(line);
+            if (list.children.length > 1000) list.lastChild.remove();
             find("#deploy-count").textContent = shown.size;
         };
         connect(() => path("deploys", "live", me), async event => {
