@@ -8,13 +8,10 @@ use asyncworker::http::{Body, HeaderMap, IntoResponse, header};
 use asyncworker::prelude::*;
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-
-/// As many can be resumed after.
-const KEPT: usize = 1_000;
 
 /// Something was deployed. The feed has the id beside the data, in the event's `id`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,67 +24,55 @@ pub struct Deployment {
 }
 
 /// What was deployed, for any number of readers. A clone is the same feed.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Feed(watch::Sender<Log>);
 
+/// The numbers of the deployments that can be read, and how often streams were to break.
+#[derive(Clone)]
 struct Log {
-    deployments: VecDeque<(u64, Deployment)>,
-    next: u64,
-    /// How often streams were to break.
+    numbers: Range<u64>,
     cuts: u64,
 }
 
-impl Default for Log {
-    fn default() -> Self {
-        // A queue outlives the process: its next one must not give the same ids again.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        Self { deployments: VecDeque::new(), next: u64::try_from(now).unwrap_or(1), cuts: 0 }
-    }
+/// Makes up the deployment of this number.
+fn deployment(number: u64) -> Deployment {
+    let app = ["shop", "search", "billing", "login", "mail"][(number % 5) as usize];
+    let (round, chance) = (number / 5, number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60);
+    let state = match chance {
+        0 => "failed",
+        1 | 2 => "rolled back",
+        _ => "succeeded",
+    };
+    let version = format!("{}.{}.{}", 1 + number % 5, round / 20 % 10, round % 20);
+    Deployment { id: number.to_string(), app: app.to_owned(), version, state: state.to_owned() }
 }
 
-impl Log {
-    fn add(&mut self) {
-        let number = self.next;
-        let app = ["shop", "search", "billing", "login", "mail"][(number % 5) as usize];
-        let (round, chance) = (number / 5, number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60);
-        let version = format!("{}.{}.{}", 1 + number % 5, round / 20 % 10, round % 20);
-        let state = if chance == 0 {
-            "failed"
-        } else if chance < 3 {
-            "rolled back"
-        } else {
-            "succeeded"
-        };
-        let [app, state] = [app, state].map(str::to_owned);
-        self.deployments.push_back((number, Deployment { id: number.to_string(), app, version, state }));
-        self.next += 1;
-        if self.deployments.len() > KEPT {
-            self.deployments.pop_front();
-        }
-    }
-
-    fn after(&self, last: u64) -> Option<&(u64, Deployment)> {
-        self.deployments.iter().find(|(number, _)| *number > last)
+impl Default for Feed {
+    fn default() -> Self {
+        // A queue outlives the process: its next one must not give the same ids again.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+        Self(watch::Sender::new(Log { numbers: now..now, cuts: 0 }))
     }
 }
 
 impl Feed {
-    /// Something was deployed.
+    /// Something was deployed. The last thousand can be read.
     pub fn add(&self) {
-        self.0.send_modify(Log::add);
+        self.0.send_modify(|log| {
+            log.numbers.end += 1;
+            log.numbers.start = log.numbers.start.max(log.numbers.end.saturating_sub(1_000));
+        });
     }
 
     /// Breaks every stream in the middle of an event, for which it does not wait.
     pub fn cut(&self) {
-        self.0.send_modify(|log| {
-            log.cuts += 1;
-            log.add();
-        });
+        self.0.send_modify(|log| log.cuts += 1);
+        self.add();
     }
 
     /// The ids of what can be read, the oldest first.
     pub fn ids(&self) -> Vec<String> {
-        self.0.borrow().deployments.iter().map(|(_, deployment)| deployment.id.clone()).collect()
+        self.0.borrow().numbers.clone().map(|number| number.to_string()).collect()
     }
 
     /// The text of the stream, from the event after this one on.
@@ -104,7 +89,7 @@ impl Feed {
 struct Reader {
     log: watch::Receiver<Log>,
     last: u64,
-    /// Those that were before it.
+    /// Those that were before.
     cuts: u64,
     broken: bool,
 }
@@ -115,15 +100,13 @@ impl Reader {
         if self.broken {
             return None;
         }
-        let last = self.last;
-        let (mut text, number, cuts) = {
-            let log = self.log.wait_for(|log| log.after(last).is_some()).await.ok()?;
-            let (number, Deployment { app, version, state, .. }) = log.after(last)?;
-            let data = serde_json::json!({ "app": app, "version": version, "state": state });
-            (format!("id: {number}\nevent: deployment\ndata: {data}\n\n"), *number, log.cuts)
-        };
-        self.last = number;
-        if cuts > self.cuts {
+        let next = self.last.saturating_add(1);
+        let log = self.log.wait_for(|log| next < log.numbers.end).await.ok()?.clone();
+        self.last = next.max(log.numbers.start);
+        let Deployment { id, app, version, state } = deployment(self.last);
+        let data = serde_json::json!({ "app": app, "version": version, "state": state });
+        let mut text = format!("id: {id}\nevent: deployment\ndata: {data}\n\n");
+        if log.cuts > self.cuts {
             self.broken = true;
             text.truncate(text.len() / 2);
         }
