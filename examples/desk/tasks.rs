@@ -35,7 +35,7 @@ async fn import(run: TaskRun<Progress>) {
 
 /// On a thread of its own, which asks at every step whether it is to stop.
 fn primes(run: TaskRun<Progress>) -> Result<(), Failure> {
-    const LIMIT: u64 = 4_000_000;
+    const LIMIT: u64 = 3_000_000;
     let (mut percent, mut found) = (0, 0);
     for number in 2..=LIMIT {
         run.check()?;

@@ -14,8 +14,8 @@ function element(tag, className, text = "", data = {}) {
 
 // A state, in words and for the style.
 function setState(of, state, words = state) {
-    of.dataset.state = state;
-    of.textContent = words;
+    if (of.dataset.state !== state) of.dataset.state = state;
+    if (of.textContent !== words) of.textContent = words;
 }
 
 // Keeps a websocket open: one that is lost is opened again after a pause, which grows to a second.
