@@ -1,5 +1,6 @@
 //! The app's typed state: one value a type.
 
+use crate::handler::Failure;
 use std::any::{Any, TypeId, type_name};
 use std::collections::HashMap;
 use std::fmt;
@@ -32,6 +33,14 @@ pub(crate) fn needed<T: Clone + 'static>(state: &StateMap) -> Result<T, String> 
     state.get().ok_or_else(|| {
         format!("it takes `State<{name}>`, and the app has no such state; add `.state(..)` with a `{name}`")
     })
+}
+
+/// What a service or a task asks for while it runs.
+///
+/// # Errors
+/// There is none. It names the type.
+pub(crate) fn asked<T>(value: Option<T>) -> Result<T, Failure> {
+    value.ok_or_else(|| Failure::new(format!("the app has no state and no service of the type `{}`", type_name::<T>())))
 }
 
 impl fmt::Debug for StateMap {

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use asyncworker::prelude::*;
-use asyncworker::{ErrorKind, Running};
+use asyncworker::{ErrorKind, Running, Service, ServiceContext, TaskOutcome};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -162,6 +162,32 @@ async fn hooks_emit_events() {
     assert_eq!(noted(&notes), ["greet 1"]);
     app.shutdown().await.unwrap();
     assert_eq!(noted(&notes), ["greet 1", "greet 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_and_tasks_tell_and_what_fails_is_told_to_them() {
+    struct Shop;
+    #[asyncworker::async_trait]
+    impl Service for Shop {
+        async fn run(&self, context: ServiceContext) -> Result<(), Failure> {
+            context.emitter().emit(OrderPlaced(1)).await?;
+            context.ready();
+            context.told_to_stop().await;
+            Ok(())
+        }
+    }
+    let (app, notes) = start(App::new().on(greet).service(Shop)).await;
+    assert_eq!(noted(&notes), ["greet 1"]);
+    let import = Task::new("import", async |run: TaskRun<()>| run.emitter().emit(OrderPlaced(2)).await);
+    assert_eq!(app.tasks().start(import).unwrap().outcome().await, TaskOutcome::Completed);
+    assert_eq!(noted(&notes), ["greet 1", "greet 2"]);
+    app.shutdown().await.unwrap();
+
+    let (app, _) = start(App::new().on(refuse)).await;
+    let import = Task::new("import", async |run: TaskRun<()>| run.emitter().emit(OrderPlaced(2)).await);
+    let outcome = app.tasks().start(import).unwrap().outcome().await;
+    assert!(matches!(&outcome, TaskOutcome::Failed(why) if why.ends_with("no credit")), "{outcome:?}");
+    app.shutdown().await.unwrap();
 }
 
 #[tokio::test]

@@ -89,6 +89,32 @@ async fn tasks_end_with_an_app_that_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_publishes_on_the_connection_of_the_app_and_starts_other_tasks() {
+    let broker = Memory::new();
+    broker.declare(Queue::new("reports")).unwrap();
+    let running = App::new().connect(broker.clone()).start().await.unwrap();
+    let report = Task::new("report", async |run: TaskRun<()>| {
+        run.publisher().publish(Publish::json(&run.name())?.to("reports")).await?;
+        run.tasks().start(Task::new("follows", endless))?;
+        Ok::<_, Failure>(())
+    });
+    assert_eq!(running.tasks().start(report).unwrap().outcome().await, TaskOutcome::Completed);
+    assert_eq!(broker.ready("reports"), 1);
+    assert_eq!(running.tasks().status("follows").unwrap().state, TaskState::Running);
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_of_an_app_that_has_ended_is_gone_although_its_tasks_are_kept() {
+    let value = std::sync::Arc::new("state");
+    let running = App::new().state(std::sync::Arc::clone(&value)).start().await.unwrap();
+    let tasks = running.tasks();
+    running.shutdown().await.unwrap();
+    assert_eq!(std::sync::Arc::strong_count(&value), 1);
+    assert!(tasks.list().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_app_refuses_tasks_as_a_state() {
     let error = App::new().state(Tasks::new()).start().await.map(drop).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Configuration);

@@ -100,6 +100,7 @@ impl App {
         #[cfg(all(feature = "http", not(feature = "metrics")))]
         let http = self.http.plan(&offer, &settings)?;
         let context = Context { state: Arc::new(self.state), publisher, tasks };
+        context.tasks.belong_to(&context.state, &context.publisher);
 
         let failed = services.failed();
         let starting = async {

@@ -5,8 +5,8 @@ use crate::app::Context;
 use crate::emitter::Emitter;
 use crate::handler::{Failure, Scope};
 use crate::publish::Publisher;
+use crate::state::asked;
 use crate::task::Tasks;
-use std::any::type_name;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -63,9 +63,7 @@ impl ServiceContext {
     /// # Errors
     /// The app has none. It names the type.
     pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Result<T, Failure> {
-        let missing =
-            || Failure::new(format!("the app has no state and no service of the type `{}`", type_name::<T>()));
-        self.app.state().ok_or_else(missing)
+        asked(self.app.state())
     }
 
     /// A publisher on the app's first connection that publishes.

@@ -14,11 +14,13 @@ pub use work::{Stopped, Task};
 
 use crate::handler::{Extract, Failure, Scope};
 use crate::message::Bulk;
+use crate::publish::Publisher;
+use crate::state::StateMap;
 use run::Run;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -69,11 +71,20 @@ pub struct Tasks(Arc<Shared>);
 
 struct Shared {
     runtime: Handle,
+    /// Empty where they are of no app.
+    app: OnceLock<OfApp>,
     registry: Mutex<Registry>,
     /// Marked whenever anything of any task changes.
     changed: watch::Sender<()>,
     /// Cancelled, everything ends at once.
     abandon: CancellationToken,
+}
+
+/// What tasks may use of their app.
+struct OfApp {
+    /// It has these tasks in it, so it is not held from here.
+    state: Weak<StateMap>,
+    publisher: Publisher,
 }
 
 struct Registry {
@@ -103,6 +114,7 @@ impl Tasks {
         let last = RunId(u64::try_from(now).unwrap_or_default());
         Self(Arc::new(Shared {
             runtime: Handle::current(),
+            app: OnceLock::new(),
             registry: Mutex::new(Registry { runs: HashMap::new(), last, closed: false }),
             changed: watch::Sender::new(()),
             abandon: CancellationToken::new(),
@@ -153,17 +165,7 @@ impl Tasks {
     where
         P: Serialize + Clone + Send + Sync + 'static,
     {
-        loop {
-            let old = {
-                let mut registry = self.lock();
-                match registry.active(&task.name) {
-                    Some(run) if !registry.closed => Arc::clone(run),
-                    _ => return self.begin(&mut registry, task),
-                }
-            };
-            old.request_stop();
-            old.outcome().await;
-        }
+        self.start_after(task, true).await
     }
 
     /// Tells the task of this name to stop, and waits for its end. One that has ended already stays as it is.
@@ -205,6 +207,43 @@ impl Tasks {
     #[must_use]
     pub fn watch(&self) -> TasksWatch {
         TasksWatch::new(self.clone(), self.0.changed.subscribe())
+    }
+
+    /// Starts a task after the one of its name: one that is stopping anyway or, where it is to be `told` so, one that runs.
+    async fn start_after<P>(&self, task: Task<P>, told: bool) -> Result<TaskHandle<P>, TaskError>
+    where
+        P: Serialize + Clone + Send + Sync + 'static,
+    {
+        loop {
+            let old = {
+                let mut registry = self.lock();
+                match registry.active(&task.name) {
+                    Some(run) if !registry.closed => {
+                        if !told && run.state() == TaskState::Running {
+                            return Err(run.refusal());
+                        }
+                        Arc::clone(run)
+                    }
+                    _ => return self.begin(&mut registry, task),
+                }
+            };
+            old.request_stop();
+            old.outcome().await;
+        }
+    }
+
+    /// Makes them those of an app, for what they do.
+    pub(crate) fn belong_to(&self, state: &Arc<StateMap>, publisher: &Publisher) {
+        self.0.app.get_or_init(|| OfApp { state: Arc::downgrade(state), publisher: publisher.clone() });
+    }
+
+    /// The state of their app, while there is one.
+    fn state(&self) -> Option<Arc<StateMap>> {
+        self.0.app.get()?.state.upgrade()
+    }
+
+    fn publisher(&self) -> Publisher {
+        self.0.app.get().map_or_else(|| Publisher::new(Arc::from([])), |app| app.publisher.clone())
     }
 
     /// Ends everything at once when it is cancelled.
@@ -261,7 +300,7 @@ impl Tasks {
         let progress = watch::Sender::new(None);
         let run = Arc::new(Run::new(registry.last, &task, progress.clone(), changed.clone(), abandon.child_token()));
         let handle = run.handle()?;
-        task.spawn(TaskRun::new(Arc::clone(&run), progress), runtime, abandon)?;
+        task.spawn(TaskRun::new(Arc::clone(&run), progress, self.clone()), runtime, abandon)?;
         registry.runs.insert(Arc::clone(&run.name), run);
         registry.forget_oldest();
         changed.send_replace(());

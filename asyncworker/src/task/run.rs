@@ -1,8 +1,13 @@
 //! One run of a task: what it and those who watch it share.
 
+use super::Tasks;
 use super::handle::TaskHandle;
 use super::status::{RunId, TaskError, TaskKind, TaskOutcome, TaskState, TaskStatus};
 use super::work::{Stopped, Task};
+use crate::emitter::Emitter;
+use crate::handler::Failure;
+use crate::publish::Publisher;
+use crate::state::asked;
 use serde::Serialize;
 use serde_json::Value;
 use std::any::{Any, type_name};
@@ -149,17 +154,19 @@ impl Run {
     }
 }
 
-/// What a task has of its own run: where it reports its progress, and whether it is to stop.
+/// What a task has of its own run: where it reports its progress, and whether it is to stop; and what it may use of the
+/// app. A task of [`Tasks::new`] has no app: no state, no connection to publish on, and nobody who hears of events.
 ///
 /// A clone is the same run, for threads and tasks of its own.
 pub struct TaskRun<P> {
     run: Arc<Run>,
     progress: watch::Sender<Option<P>>,
+    tasks: Tasks,
 }
 
 impl<P> Clone for TaskRun<P> {
     fn clone(&self) -> Self {
-        Self { run: Arc::clone(&self.run), progress: self.progress.clone() }
+        Self { run: Arc::clone(&self.run), progress: self.progress.clone(), tasks: self.tasks.clone() }
     }
 }
 
@@ -170,8 +177,8 @@ impl<P> fmt::Debug for TaskRun<P> {
 }
 
 impl<P> TaskRun<P> {
-    pub(super) fn new(run: Arc<Run>, progress: watch::Sender<Option<P>>) -> Self {
-        Self { run, progress }
+    pub(super) fn new(run: Arc<Run>, progress: watch::Sender<Option<P>>, tasks: Tasks) -> Self {
+        Self { run, progress, tasks }
     }
 
     pub(super) fn shared(&self) -> &Arc<Run> {
@@ -224,5 +231,31 @@ impl<P> TaskRun<P> {
     /// Cancel safe.
     pub async fn stopping(&self) {
         self.run.stop.cancelled().await;
+    }
+
+    /// The app's state of this type; so, too, any service, by what it is found as: `Arc<Rates>`.
+    ///
+    /// # Errors
+    /// The app has none, or has ended. It names the type.
+    pub fn state<T: Clone + Send + Sync + 'static>(&self) -> Result<T, Failure> {
+        asked(self.tasks.state().and_then(|state| state.get()))
+    }
+
+    /// A publisher on the app's first connection that publishes.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        self.tasks.publisher()
+    }
+
+    /// Tells the app's own handlers what happened.
+    #[must_use]
+    pub fn emitter(&self) -> Emitter {
+        self.tasks.state().and_then(|state| state.get()).unwrap_or_else(Emitter::new)
+    }
+
+    /// The app's long tasks, of which this is one.
+    #[must_use]
+    pub fn tasks(&self) -> Tasks {
+        self.tasks.clone()
     }
 }

@@ -273,6 +273,21 @@ async fn who_comes_back_finds_the_run_and_after_its_end_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_of_no_app_has_no_state_no_connection_and_nobody_to_tell() {
+    let task = Task::new("import", async |run: TaskRun<()>| {
+        assert!(run.state::<u8>().unwrap_err().to_string().contains("`u8`"));
+        run.emitter().emit(7_u8).await?;
+        run.publisher().publish(crate::Publish::raw("body").to("queue")).await?;
+        Ok::<_, Failure>(())
+    });
+    let outcome = Tasks::new().start(task).unwrap().outcome().await;
+    assert!(
+        matches!(&outcome, TaskOutcome::Failed(why) if why.contains("has no connection to publish over")),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tied_task_stops_with_what_it_is_tied_to() {
     let tasks = Tasks::new();
     let task = tasks.start(endless("tied")).unwrap();

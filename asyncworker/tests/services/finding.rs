@@ -1,9 +1,11 @@
 //! What services are found as, and by whom.
 
-use super::{Notes, script, serve};
+use super::{LIMIT, Notes, script, serve};
 use asyncworker::prelude::*;
-use asyncworker::{Service, ServiceContext, Supervised};
+use asyncworker::{QueueService, Service, ServiceContext, Supervised, TaskOutcome};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 trait MessageSender: Send + Sync {
     fn send(&self, text: &str);
@@ -64,6 +66,54 @@ async fn a_service_is_found_by_its_type_and_by_a_trait_from_handlers_hooks_and_s
     assert_eq!(broker.settled("people", 1).await, [Action::Ack]);
     app.shutdown().await.unwrap();
     assert_eq!(notes.all(), ["startup", "service", "handler", "event", "newsletter stopped", "shutdown"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_finds_a_service_and_a_service_finds_the_tasks() {
+    let notes = Notes::default();
+    let starts = script("starts", &notes, async |context: ServiceContext| {
+        context.tasks().start(Task::new("newsletter", async |run: TaskRun<()>| {
+            run.state::<Sender>()?.send("task");
+            let sender = run.state::<Arc<Smtp>>()?;
+            tokio::task::spawn_blocking(move || sender.send("thread of a task")).await?;
+            Err::<(), _>(run.state::<u8>().unwrap_err())
+        }))?;
+        serve(context).await
+    });
+    let app = App::new()
+        .service(Supervised::new(Smtp(notes.clone())).provides::<Sender>(|smtp| smtp))
+        .service(Supervised::new(starts).name("starts"));
+    let app = app.start().await.unwrap();
+    let outcome = app.tasks().attach::<()>("newsletter").unwrap().outcome().await;
+    let told = "the app has no state and no service of the type `u8`";
+    assert_eq!(outcome, TaskOutcome::Failed(told.into()));
+    app.shutdown().await.unwrap();
+    assert_eq!(notes.all(), ["task", "thread of a task", "starts stopped"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_schedule_and_the_handler_of_a_queue_find_a_service() {
+    async fn tick(State(queue): State<Arc<QueueService<&'static str>>>) -> Result<(), Failure> {
+        Ok(queue.put("item").await?)
+    }
+    async fn handle(item: &'static str, State(sender): State<Sender>) {
+        sender.send(item);
+    }
+    let notes = Notes::default();
+    let app = App::new()
+        .mount([Schedule::every(LIMIT).handler(tick)])
+        .service(QueueService::new(1, handle))
+        .service(Supervised::new(Smtp(notes.clone())).provides::<Sender>(|smtp| smtp));
+    let app = app.start().await.unwrap();
+    timeout(LIMIT / 2, async {
+        while notes.all().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap();
+    app.shutdown().await.unwrap();
+    assert_eq!(notes.all(), ["item"]);
 }
 
 #[tokio::test(start_paused = true)]
