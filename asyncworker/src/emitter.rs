@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use std::any::{Any, TypeId, type_name, type_name_of_val};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -175,15 +175,21 @@ impl Emitter {
     }
 }
 
-impl Extract for Emitter {
-    type Resolved = Self;
+/// What a handler keeps of its emitter, which may have that handler in it: both would outlive their app.
+#[derive(Debug, Clone)]
+pub struct Kept(Weak<Shared>);
 
-    fn resolve(scope: &Scope<'_>) -> Result<Self, String> {
-        scope.state().ok_or_else(|| "it takes an `Emitter`, which only an app has".into())
+impl Extract for Emitter {
+    type Resolved = Kept;
+
+    fn resolve(scope: &Scope<'_>) -> Result<Kept, String> {
+        let emitter: Option<Self> = scope.state();
+        let emitter = emitter.ok_or("it takes an `Emitter`, which only an app has")?;
+        Ok(Kept(Arc::downgrade(&emitter.0)))
     }
 
-    fn extract(resolved: &Self, _: &Bulk) -> Result<Self, Failure> {
-        Ok(resolved.clone())
+    fn extract(kept: &Kept, _: &Bulk) -> Result<Self, Failure> {
+        kept.0.upgrade().map(Self).ok_or_else(|| Failure::new("its app has ended, and its emitter with it"))
     }
 }
 

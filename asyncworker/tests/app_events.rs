@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use asyncworker::prelude::*;
-use asyncworker::{ErrorKind, Running, Service, ServiceContext, TaskOutcome};
+use asyncworker::{ErrorKind, QueueService, Running, Service, ServiceContext, TaskOutcome};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -190,6 +190,39 @@ async fn services_and_tasks_tell_and_what_fails_is_told_to_them() {
     app.shutdown().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_handler_of_messages_tells_a_service_that_it_does_not_know() {
+    async fn place(emitter: Emitter, Body(id): Body<u64>) -> Result<(), Failure> {
+        Ok(emitter.emit(OrderPlaced(id)).await?)
+    }
+    // What knows both.
+    async fn mail(OrderPlaced(id): OrderPlaced, mails: State<Arc<QueueService<String>>>) -> Result<(), Failure> {
+        Ok(mails.put(format!("mail {id}")).await?)
+    }
+    async fn send(mail: String, notes: State<Notes>) {
+        note(&notes, mail);
+    }
+    let broker = Memory::new();
+    let app = App::new().connect(broker.clone()).route(Route::amqp(["orders"]).handler(place)).on(mail);
+    let (app, notes) = start(app.service(QueueService::new(10, send))).await;
+    broker.push("orders", "7");
+    assert_eq!(broker.settled("orders", 1).await, [Action::Ack]);
+    app.shutdown().await.unwrap();
+    assert_eq!(noted(&notes), ["mail 7"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_function_handles_several_events_that_are_named_where_it_is_added() {
+    async fn log<E: std::fmt::Debug>(event: E, notes: State<Notes>) {
+        note(&notes, format!("{event:?}"));
+    }
+    let (app, notes) = start(App::new().on::<OrderPlaced, _>(log).on::<BillSent, _>(log)).await;
+    app.emitter().emit(OrderPlaced(7)).await.unwrap();
+    app.emitter().emit(BillSent(8)).await.unwrap();
+    assert_eq!(noted(&notes), ["OrderPlaced(7)", "BillSent(8)"]);
+    app.shutdown().await.unwrap();
+}
+
 #[tokio::test]
 async fn what_a_handler_of_an_event_cannot_have_is_refused_at_start() {
     async fn message(_: OrderPlaced, _: Message) {}
@@ -202,6 +235,17 @@ async fn what_a_handler_of_an_event_cannot_have_is_refused_at_start() {
     assert_eq!(error.kind(), ErrorKind::Configuration);
     let told = error.to_string();
     assert!(told.contains("::message`") && told.contains("Message") && told.contains("made of messages"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_that_take_the_emitter_do_not_outlive_their_app() {
+    async fn tell_on(OrderPlaced(id): OrderPlaced, emitter: Emitter, _: State<Notes>) -> Result<(), Failure> {
+        Ok(emitter.emit(BillSent(id)).await?)
+    }
+    let (app, notes) = start(App::new().on(tell_on)).await;
+    app.emitter().emit(OrderPlaced(7)).await.unwrap();
+    app.shutdown().await.unwrap();
+    assert_eq!(Arc::strong_count(&notes), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -241,3 +241,15 @@ async fn http_publishes_counts_and_is_ready_when_it_consumes() {
     stop(program).await;
     contract.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn app_events_tells_every_handler_and_fails_with_the_one_that_does() {
+    let program = example("app_events", []);
+    program.until_printed("a mail: we have your order 13").await;
+    until("both are counted", LIMIT, || program.printed().matches("counted: order").count() == 2).await;
+    program.until_printed("order 7 is placed").await;
+    program.until_printed("nobody pays for order 13").await;
+    let printed = stop(program).await;
+    assert!(printed.contains("a bill for order 7") && printed.contains("a mail: we have your order 7"), "{printed}");
+    assert!(!printed.contains("order 13 is placed"), "{printed}");
+}
