@@ -1,31 +1,26 @@
-//! Long tasks that people start, watch and stop:
-//! `curl -X POST 127.0.0.1:8080/import`, `curl 127.0.0.1:8080/tasks`, `curl -X DELETE 127.0.0.1:8080/tasks/import`.
+//! Long tasks that people start, watch and stop. By HTTP: `curl -X POST 127.0.0.1:8080/import`, `curl 127.0.0.1:8080/tasks`,
+//! `curl -X DELETE 127.0.0.1:8080/tasks/import`. On a page, over a websocket to which a task is tied: <http://127.0.0.1:8080/>.
 use asyncworker as app;
-use asyncworker::http::{Json, Path, StatusCode};
+use asyncworker::http::ws::CheckedOrigin;
+use asyncworker::http::{Html, Json, Path, StatusCode, WebSocket};
 use asyncworker::prelude::*;
 use asyncworker::{TaskOutcome, TaskStatus};
 use std::time::Duration;
 
-#[derive(Clone, serde::Serialize)]
-struct Percent(u32);
-
 // On the runtime. Told to stop, it is dropped at its next await.
-async fn import(run: TaskRun<Percent>) -> Result<(), Failure> {
+async fn import(run: TaskRun<u32>) {
     for percent in 1..=100 {
         tokio::time::sleep(Duration::from_millis(200)).await;
-        run.progress(Percent(percent));
+        run.progress(percent);
     }
-    Ok(())
 }
 
 // On a thread of its own, which asks at every step whether it is to stop.
-fn count_primes(run: TaskRun<Vec<u64>>) -> Result<(), Failure> {
-    let mut primes: Vec<u64> = Vec::new();
-    for number in 2..200_000 {
+fn find_primes(run: TaskRun<u64>) -> Result<(), Failure> {
+    for number in 2_u64.. {
         run.check()?;
-        if primes.iter().take_while(|prime| *prime * *prime <= number).all(|prime| number % prime != 0) {
-            primes.push(number);
-            run.progress(primes.iter().rev().take(3).copied().collect());
+        if (2..).take_while(|divisor| divisor * divisor <= number).all(|divisor| number % divisor != 0) {
+            run.progress(number);
         }
     }
     Ok(())
@@ -34,23 +29,10 @@ fn count_primes(run: TaskRun<Vec<u64>>) -> Result<(), Failure> {
 #[app::post("/import")]
 async fn start_import(tasks: Tasks) -> Result<StatusCode, (StatusCode, String)> {
     match tasks.start(Task::new("import", import)) {
+        // or `start_or_join`, or `restart`, where it may run already
         Ok(_) => Ok(StatusCode::ACCEPTED),
         Err(runs_already) => Err((StatusCode::CONFLICT, runs_already.to_string())),
     }
-}
-
-#[app::post("/primes")]
-async fn restart_primes(tasks: Tasks) -> Result<StatusCode, Failure> {
-    tasks.restart(Task::blocking("primes", count_primes)).await?;
-    Ok(StatusCode::ACCEPTED)
-}
-
-// Starts it where it does not run, waits for it, and stops it when the client goes away.
-#[app::get("/wait")]
-async fn wait(tasks: Tasks) -> Result<Json<TaskOutcome>, Failure> {
-    let task = tasks.start_or_join(Task::new("import", import))?;
-    let _tied = task.stop_on_drop();
-    Ok(Json(task.outcome().await))
 }
 
 #[app::get("/tasks")]
@@ -63,11 +45,27 @@ async fn stop(tasks: Tasks, Path(name): Path<String>) -> Result<Json<TaskOutcome
     Ok(Json(tasks.stop(&name).await.map_err(|_| StatusCode::NOT_FOUND)?))
 }
 
+// Starts it, sends how far it is, takes `stop` and `restart`, and ends it when the page is closed.
+#[app::ws("/primes")]
+async fn primes(socket: WebSocket, tasks: Tasks, _: CheckedOrigin) {
+    tasks.serve(socket, || Task::blocking("primes", find_primes)).await;
+}
+
+#[app::get("/")]
+async fn page() -> Html<&'static str> {
+    Html(
+        r#"<!doctype html><meta charset="utf-8"><title>Primes</title>
+<button>stop</button> <button>restart</button> <pre id="status"></pre>
+<script>
+const socket = new WebSocket(`ws://${location.host}/primes`), show = document.getElementById("status");
+socket.onmessage = message => show.textContent = message.data;
+socket.onclose = () => show.textContent += " (closed)";
+document.onclick = event => event.target.matches("button") && socket.send(event.target.textContent);
+</script>"#,
+    )
+}
+
 #[tokio::main]
 async fn main() -> Result<(), app::Error> {
-    App::new()
-        .http(Http::bind("127.0.0.1:8080"))
-        .mount(routes![start_import, restart_primes, wait, list, stop])
-        .run()
-        .await
+    App::new().http(Http::bind("127.0.0.1:8080")).mount(routes![start_import, list, stop, primes, page]).run().await
 }

@@ -26,6 +26,10 @@ impl Socket {
         self.next().await.expect("a message").into_text().expect("text").to_string()
     }
 
+    pub async fn json(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).expect("JSON")
+    }
+
     pub async fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).await.expect("send");
     }

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::path::PathBuf;
-use tests::{Client, EventServer, Http, LIMIT, Relay, Reply, Worker, broker_address, ctl, until, until_async, url_to};
+use tests::{
+    Client, EventServer, Http, LIMIT, Relay, Reply, Socket, Worker, broker_address, ctl, until, until_async, url_to,
+};
 use tokio::sync::{Mutex, MutexGuard};
 
 const PORT: &str = "127.0.0.1:5672";
@@ -252,4 +254,42 @@ async fn app_events_tells_every_handler_and_fails_with_the_one_that_does() {
     let printed = stop(program).await;
     assert!(printed.contains("a bill for order 7") && printed.contains("a mail: we have your order 7"), "{printed}");
     assert!(!printed.contains("order 13 is placed"), "{printed}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_tasks_are_started_listed_and_stopped_and_one_is_tied_to_a_page() {
+    let _alone = ALONE.lock().await;
+    let program = example("long_tasks", []);
+    program.until_printed("serving HTTP").await;
+    let address = "127.0.0.1:8080".parse().unwrap();
+    let mut client = Http::connect(address).await;
+    let mut ask = async |method: &str, path: &str| {
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: 0\r\n\r\n");
+        client.send(head).await;
+        let answer = client.answer().await;
+        (answer.status, answer.body)
+    };
+    assert_eq!(ask("POST", "/import").await.0, 202);
+    let (status, refused) = ask("POST", "/import").await;
+    assert!(status == 409 && refused.starts_with("the task `import` runs already (run "), "{status} {refused}");
+    let list: serde_json::Value = serde_json::from_str(&ask("GET", "/tasks").await.1).unwrap();
+    assert_eq!((&list[0]["name"], &list[0]["state"]), (&"import".into(), &"running".into()));
+    assert_eq!(ask("DELETE", "/tasks/import").await, (200, r#"{"outcome":"cancelled"}"#.to_owned()));
+    assert_eq!(ask("DELETE", "/tasks/export").await.0, 404);
+
+    assert!(ask("GET", "/").await.1.contains("/primes"));
+    let mut page = Socket::connect(address, "/primes").await;
+    let first = page.json().await;
+    assert_eq!((&first["name"], &first["state"]), (&"primes".into(), &"running".into()));
+    page.send("restart").await;
+    while page.json().await["outcome"] != "cancelled" {}
+    let second = page.json().await;
+    assert!(second["state"] == "running" && second["run"] != first["run"], "{second}");
+    drop(page);
+    until_async("it has ended with its page", LIMIT, || async {
+        let list = Http::connect(address).await.get("/tasks").await.body;
+        !list.contains("running") && list.contains("primes")
+    })
+    .await;
+    stop(program).await;
 }

@@ -11,8 +11,8 @@ use tokio::sync::watch;
 ///
 /// What it says and does is about its run, and never about a later one of the same name.
 pub struct TaskHandle<P> {
-    run: Arc<Run>,
-    progress: watch::Receiver<Option<P>>,
+    pub(super) run: Arc<Run>,
+    pub(super) progress: watch::Receiver<Option<P>>,
 }
 
 impl<P> Clone for TaskHandle<P> {
@@ -73,8 +73,8 @@ impl<P> TaskHandle<P> {
         self.run.request_stop()
     }
 
-    /// Ties the run to what is given: dropped, that tells the run to stop. So a task ends with the websocket, or with
-    /// the request, whose handler holds it.
+    /// Ties the run to what is given: dropped, that tells the run to stop. So a task ends with the request whose handler
+    /// holds it. `Tasks::serve` (feature `http`) ties one to a websocket, and does all else that belongs to that.
     #[must_use = "dropped, it stops the task"]
     pub fn stop_on_drop(&self) -> StopOnDrop {
         StopOnDrop(Arc::clone(&self.run))

@@ -2,6 +2,8 @@
 
 mod handle;
 mod run;
+#[cfg(feature = "http")]
+mod socket;
 mod status;
 #[cfg(test)]
 mod tests;

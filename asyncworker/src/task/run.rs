@@ -74,6 +74,11 @@ impl Run {
         self.state.borrow().clone()
     }
 
+    #[cfg(feature = "http")]
+    pub(super) fn watch(&self) -> watch::Receiver<TaskState> {
+        self.state.subscribe()
+    }
+
     pub(super) fn is_ended(&self) -> bool {
         self.state.borrow().is_ended()
     }
