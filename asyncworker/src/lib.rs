@@ -57,7 +57,7 @@ pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, 
 pub use metrics::Metrics;
 pub use publish::{Publish, PublishError, PublishErrorKind, Publisher};
 #[cfg(feature = "http")]
-pub use room::{Overflow, Participant, RoomEvent, RoomMessage, RoomOptions, RoomSocket, Rooms};
+pub use room::{Overflow, Participant, RoomBridge, RoomEvent, RoomMessage, RoomOptions, RoomSocket, Rooms};
 pub use route::{Action, Route, RouteOptions};
 pub use schedule::Schedule;
 pub use service::{IntoService, PutError, QueueService, Restart, Service, ServiceContext, Supervised};

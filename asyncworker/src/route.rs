@@ -176,6 +176,8 @@ pub struct Route {
     pub(crate) vhost: Option<String>,
     pub(crate) options: RouteOptions,
     pub(crate) layers: Vec<Arc<dyn Layer>>,
+    /// The framework's own: the layers of the app are not around it.
+    pub(crate) internal: bool,
     pub(crate) handler: Option<Box<dyn BindHandler>>,
 }
 
@@ -218,6 +220,7 @@ impl Route {
             vhost: None,
             options: RouteOptions::new(),
             layers: Vec::new(),
+            internal: false,
             handler: None,
         }
     }

@@ -4,13 +4,13 @@
 use asyncworker::http::ws::{AllowedOrigins, CheckedOrigin};
 use asyncworker::http::{Http as Settings, Path, WebSocket};
 use asyncworker::prelude::*;
-use asyncworker::{Overflow, RoomOptions, Rooms, Running};
+use asyncworker::{Overflow, RoomBridge, RoomOptions, Rooms, Running};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tests::{Http, LIMIT, Socket, until};
+use tests::{Client, Http, LIMIT, Relay, Socket, Worker, amqp_url, unique, until};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 /// The most that waited for a participant whenever its client said something, and at its end.
@@ -129,6 +129,101 @@ async fn a_client_that_does_not_read_is_disconnected_when_its_queue_is_full() {
     // Until the buffers of both systems are full, and then the queue.
     until("it is disconnected", LIMIT, || rooms.broadcast("lobby", text.as_str()) == 0).await;
     running.shutdown().await.unwrap();
+}
+
+/// An app whose rooms are bridged over a relay, and another process of the scenario `echoes`.
+struct Bridged {
+    rooms: Rooms,
+    running: Running,
+    address: SocketAddr,
+    relay: Relay,
+    exchange: String,
+    other: Worker,
+}
+
+impl Bridged {
+    async fn start(test: &str) -> Self {
+        let (rooms, relay, exchange) = (Rooms::new(), Relay::start().await, unique(test));
+        let amqp = Amqp::from_uri(&relay.url()).unwrap();
+        let amqp = amqp.backoff(Duration::from_millis(100), Duration::from_secs(1));
+        let app = App::new().connect(amqp).state(rooms.clone()).state(RoomOptions::new());
+        let app = app.http(Settings::bind("127.0.0.1:0")).endpoint(Endpoint::ws("/rooms/{room}/{user}", chat));
+        let bridge = RoomBridge::new(&exchange).lease(Duration::from_secs(3));
+        let running = app.bridge_rooms(bridge).start().await.unwrap();
+        let address = running.http_address().unwrap();
+        let arguments = ["echoes", &amqp_url(), &exchange];
+        let other = Worker::start(env!("CARGO_BIN_EXE_worker"), arguments, &[]);
+        let bridged = Self { rooms, running, address, relay, exchange, other };
+        bridged.until_echo_is(true).await;
+        bridged
+    }
+
+    /// Waits until the member in the other process is known, or not any more.
+    async fn until_echo_is(&self, there: bool) {
+        until("the other process", LIMIT, || self.rooms.members("lobby").contains_key("echo") == there).await;
+    }
+
+    async fn end(self) {
+        self.running.shutdown().await.unwrap();
+        Client::connect().await.delete_exchange(&self.exchange).await;
+    }
+}
+
+/// What a client hears is said again in the other process.
+async fn is_echoed(client: &mut Socket, text: &str) {
+    client.send(text).await;
+    assert_eq!(client.hears().await, (json!("ann"), json!(text)));
+    assert_eq!(client.hears().await, (json!("echo"), json!({ "echo": text })));
+}
+
+#[tokio::test]
+async fn rooms_span_processes_and_those_of_one_that_is_killed_leave() {
+    let mut bridged = Bridged::start("rooms-kill").await;
+    let mut ann = Socket::connect(bridged.address, "/rooms/lobby/ann").await;
+    is_echoed(&mut ann, "hello").await;
+    is_echoed(&mut ann, "hello again").await;
+    bridged.other.signal("KILL").await;
+    bridged.other.end(LIMIT).await;
+    bridged.until_echo_is(false).await;
+    loop {
+        let event: serde_json::Value = serde_json::from_str(&ann.text().await).unwrap();
+        if event["type"] == "left" {
+            assert_eq!((&event["user"], &event["members"]), (&json!("echo"), &json!(1)));
+            break;
+        }
+    }
+    bridged.end().await;
+}
+
+#[tokio::test]
+async fn those_of_a_process_that_is_stopped_leave() {
+    let mut bridged = Bridged::start("rooms-stop").await;
+    bridged.other.signal("TERM").await;
+    assert_eq!(bridged.other.end(LIMIT).await.code(), Some(0), "{}", bridged.other.printed());
+    bridged.until_echo_is(false).await;
+    bridged.end().await;
+}
+
+#[tokio::test]
+async fn without_the_broker_those_in_a_process_hear_each_other_and_then_all_are_back() {
+    let bridged = Bridged::start("rooms-cut").await;
+    let mut ann = Socket::connect(bridged.address, "/rooms/lobby/ann").await;
+    is_echoed(&mut ann, "before").await;
+    bridged.relay.refuse(true);
+    bridged.relay.cut();
+    bridged.until_echo_is(false).await;
+    let mut bob = Socket::connect(bridged.address, "/rooms/lobby/bob").await;
+    bob.send("among ourselves").await;
+    for client in [&mut ann, &mut bob] {
+        assert_eq!(client.hears().await, (json!("bob"), json!("among ourselves")));
+    }
+    drop(bob);
+    bridged.relay.refuse(false);
+    bridged.until_echo_is(true).await;
+    // It has been asked for its members, so what is sent arrives. What was said meanwhile may be heard before.
+    ann.send("after").await;
+    while ann.hears().await != (json!("echo"), json!({ "echo": "after" })) {}
+    bridged.end().await;
 }
 
 const MESSAGES: usize = 50_000;

@@ -49,9 +49,11 @@ struct Mounted {
 impl App {
     /// Starts; `interrupt` ends the waiting for hooks and brokers.
     pub(super) async fn launch(mut self, settings: Settings, interrupt: CancellationToken) -> Result<Running, Error> {
-        if let Some(mistake) = self.mistake {
+        if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
+        #[cfg(feature = "http")]
+        self.install_bridge()?;
         for variable in &settings.unknown {
             tracing::warn!(%variable, "an environment variable that nothing reads");
         }
@@ -233,6 +235,7 @@ fn mount(
     };
     let scope = Scope { state, protocol: Some(route.protocol), publisher: publisher.clone() };
     let handler = handler.bind(&scope).map_err(|missing| Error::configuration(format!("{whose}: {missing}")))?;
+    let around = if route.internal { &[] } else { layers };
     let name = label.into();
     let queues: Vec<_> = route.queues.iter().map(|queue| queue.as_str().into()).collect();
     let progress = Arc::new(Progress::new(queues.len()));
@@ -243,7 +246,7 @@ fn mount(
         vhost,
         queues,
         policy,
-        handler: wrap(handler, layers.iter().chain(&route.layers).cloned().collect()),
+        handler: wrap(handler, around.iter().chain(&route.layers).cloned().collect()),
         publisher,
         progress,
         meter,

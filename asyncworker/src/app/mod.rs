@@ -6,6 +6,8 @@ mod hooks;
 mod http;
 mod launch;
 mod mount;
+#[cfg(feature = "http")]
+mod rooms;
 mod running;
 mod services;
 mod signals;
@@ -67,6 +69,8 @@ pub struct App {
     services: Registry,
     #[cfg(feature = "http")]
     http: http::Registered,
+    #[cfg(feature = "http")]
+    room_bridge: Option<crate::RoomBridge>,
     on_startup: Vec<Hook>,
     on_started: Vec<Started>,
     on_shutdown: Vec<Hook>,
@@ -115,6 +119,8 @@ impl App {
             services: Registry::default(),
             #[cfg(feature = "http")]
             http: http::Registered::default(),
+            #[cfg(feature = "http")]
+            room_bridge: None,
             on_startup: Vec::new(),
             on_started: Vec::new(),
             on_shutdown: Vec::new(),

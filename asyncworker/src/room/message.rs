@@ -108,9 +108,9 @@ impl Sent {
         Arc::new(Self { event, key, json: OnceLock::new() })
     }
 
-    pub(super) fn message(room: Option<&Arc<str>>, from: Option<&Arc<str>>, message: RoomMessage) -> Arc<Self> {
-        let owned = |name: Option<&Arc<str>>| name.map(|name| name.as_ref().to_owned());
-        let event = RoomEvent::Message { room: owned(room), from: owned(from), body: message.body };
+    pub(super) fn message(room: Option<&str>, from: Option<&str>, message: RoomMessage) -> Arc<Self> {
+        let event =
+            RoomEvent::Message { room: room.map(str::to_owned), from: from.map(str::to_owned), body: message.body };
         Self::new(event, message.key)
     }
 

@@ -1,20 +1,25 @@
 //! Rooms: who is in them, what is said there, and to whom it goes.
 
+mod bridge;
 mod message;
 mod outbox;
 mod participant;
+mod registry;
 mod socket;
 #[cfg(test)]
 mod tests;
 
+pub use bridge::RoomBridge;
 pub use message::{RoomEvent, RoomMessage};
 pub use outbox::Overflow;
 pub use participant::Participant;
 pub use socket::{RoomOptions, RoomSocket};
 
+use bridge::Parcel;
 use message::Sent;
 use outbox::Outbox;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use registry::{HERE, Id, Registry};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +35,9 @@ const QUEUE: usize = 256;
 /// What is said waits in a bounded queue of each participant, and nobody waits for anybody: a client that does not read
 /// fills its own queue, and then [`Overflow`] says what becomes of it. All who are in a room get what is said there in the
 /// same order, with who came and who left in its place.
+///
+/// Rooms are of one process, unless [`App::bridge_rooms`](crate::App::bridge_rooms) shares them with others. Then all that is
+/// counted here counts those in other processes, and the order is the same for all who hear it in one process.
 ///
 /// ```
 /// use asyncworker::http::ws::WebSocket;
@@ -58,21 +66,6 @@ struct Shared {
     overflow: Overflow,
 }
 
-/// A participant's number, in the order they came.
-type Id = u64;
-
-#[derive(Default)]
-struct Registry {
-    rooms: HashMap<Arc<str>, BTreeMap<Id, Seat>>,
-    users: HashMap<Arc<str>, BTreeMap<Id, Arc<Outbox>>>,
-}
-
-/// A participant in a room.
-struct Seat {
-    user: Arc<str>,
-    outbox: Arc<Outbox>,
-}
-
 impl Default for Rooms {
     fn default() -> Self {
         Self::new()
@@ -81,9 +74,7 @@ impl Default for Rooms {
 
 impl fmt::Debug for Rooms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let registry = self.lock();
-        let sizes = registry.rooms.iter().map(|(room, seats)| (room, seats.len()));
-        f.debug_map().entries(sizes).finish()
+        f.debug_map().entries(self.lock().rooms()).finish()
     }
 }
 
@@ -106,9 +97,9 @@ impl Rooms {
     #[must_use = "dropped, it leaves"]
     pub fn enter(&self, user: impl Into<String>) -> Participant {
         let user: Arc<str> = user.into().into();
-        let id = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let id = Id { process: HERE, number: self.0.next.fetch_add(1, Ordering::Relaxed) };
         let outbox = Arc::new(Outbox::new(self.0.capacity, self.0.overflow));
-        self.lock().users.entry(Arc::clone(&user)).or_default().insert(id, Arc::clone(&outbox));
+        self.lock().enter(id, &user, Some(Arc::clone(&outbox)));
         Participant::new(self.clone(), id, user, outbox)
     }
 
@@ -131,46 +122,43 @@ impl Rooms {
     /// The rooms that somebody is in.
     #[must_use]
     pub fn rooms(&self) -> BTreeSet<String> {
-        self.lock().rooms.keys().map(|room| room.as_ref().to_owned()).collect()
+        self.lock().rooms().map(|(room, _)| room.as_ref().to_owned()).collect()
     }
 
     /// How many sockets the user has, in rooms or not.
     #[must_use]
     pub fn sockets(&self, user: &str) -> usize {
-        self.lock().users.get(user).map_or(0, BTreeMap::len)
+        self.lock().sockets(user)
     }
 
-    fn say(&self, room: &str, from: Option<&Arc<str>>, except: Option<Id>, message: RoomMessage) -> usize {
+    /// How much was not told to other processes since the app has started: [`RoomBridge::queue`] was full, or the broker
+    /// did not take it in time. 0 where there is no bridge.
+    #[must_use]
+    pub fn bridge_dropped(&self) -> u64 {
+        self.lock().bridge().map_or(0, |bridge| bridge.dropped())
+    }
+
+    fn say(&self, room: &str, from: Option<&str>, except: Option<Id>, message: RoomMessage) -> usize {
         let registry = self.lock();
-        let Some((room, seats)) = registry.rooms.get_key_value(room) else { return 0 };
-        let sent = Sent::message(Some(room), from, message);
-        // Under the lock, so that all get everything in the same order. None of it waits.
-        let to = seats.iter().filter(|(id, _)| Some(**id) != except);
-        to.map(|(_, seat)| seat.outbox.push(&sent)).count()
-    }
-
-    fn tell_from(&self, user: &str, from: Option<&Arc<str>>, message: RoomMessage) -> usize {
-        let registry = self.lock();
-        let Some(sockets) = registry.users.get(user) else { return 0 };
-        let sent = Sent::message(None, from, message);
-        sockets.values().map(|outbox| outbox.push(&sent)).count()
-    }
-
-    fn join(&self, room: &str, id: Id, user: &Arc<str>, outbox: &Arc<Outbox>) -> bool {
-        let mut registry = self.lock();
-        let name = registry.rooms.get_key_value(room).map_or_else(|| room.into(), |(name, _)| Arc::clone(name));
-        let seats = registry.rooms.entry(Arc::clone(&name)).or_default();
-        if seats.contains_key(&id) {
-            return false;
+        let audience = registry.audience(room, except);
+        if audience > 0 || registry.bridge().is_some() {
+            let sent = Sent::message(Some(room), from, message);
+            registry.say(room, except, &sent);
+            // Under the same lock, so that others hear it in the order in which it was said here.
+            registry.send(|| Parcel::Said(sent));
         }
-        seats.insert(id, Seat { user: Arc::clone(user), outbox: Arc::clone(outbox) });
-        let sent = Sent::joined(&name, user, sockets(seats, user), seats.len());
-        seats.values().for_each(|seat| seat.outbox.push(&sent));
-        true
+        audience
     }
 
-    fn leave(&self, room: &str, id: Id) -> bool {
-        self.lock().leave(room, id)
+    fn tell_from(&self, user: &str, from: Option<&str>, message: RoomMessage) -> usize {
+        let registry = self.lock();
+        let sockets = registry.sockets(user);
+        if sockets > 0 || registry.bridge().is_some() {
+            let sent = Sent::message(None, from, message);
+            registry.tell(user, &sent);
+            registry.send(|| Parcel::Told(user.into(), sent));
+        }
+        sockets
     }
 
     fn tell_members(&self, room: &str, outbox: &Outbox) {
@@ -179,50 +167,11 @@ impl Rooms {
         outbox.push(&Sent::members(room, registry.members(room)));
     }
 
-    /// Leaves everything.
-    fn exit(&self, id: Id, user: &str) {
-        let mut registry = self.lock();
-        let rooms: Vec<_> = registry.rooms.iter().filter(|(_, seats)| seats.contains_key(&id)).collect();
-        let rooms: Vec<_> = rooms.into_iter().map(|(room, _)| Arc::clone(room)).collect();
-        for room in rooms {
-            registry.leave(&room, id);
-        }
-        if let Some(sockets) = registry.users.get_mut(user) {
-            sockets.remove(&id);
-            if sockets.is_empty() {
-                registry.users.remove(user);
-            }
-        }
+    fn capacity(&self) -> usize {
+        self.0.capacity
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Registry {
-    fn members(&self, room: &str) -> BTreeMap<String, usize> {
-        let mut members = BTreeMap::new();
-        for seat in self.rooms.get(room).into_iter().flat_map(BTreeMap::values) {
-            *members.entry(seat.user.as_ref().to_owned()).or_default() += 1;
-        }
-        members
-    }
-
-    fn leave(&mut self, room: &str, id: Id) -> bool {
-        let Some((name, _)) = self.rooms.get_key_value(room) else { return false };
-        let name = Arc::clone(name);
-        let Some(seats) = self.rooms.get_mut(room) else { return false };
-        let Some(seat) = seats.remove(&id) else { return false };
-        let sent = Sent::left(&name, &seat.user, sockets(seats, &seat.user), seats.len());
-        seats.values().for_each(|seat| seat.outbox.push(&sent));
-        if seats.is_empty() {
-            self.rooms.remove(room);
-        }
-        true
-    }
-}
-
-fn sockets(seats: &BTreeMap<Id, Seat>, user: &Arc<str>) -> usize {
-    seats.values().filter(|seat| seat.user == *user).count()
 }

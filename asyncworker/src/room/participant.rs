@@ -1,8 +1,9 @@
 //! A socket of a user.
 
+use super::Rooms;
 use super::message::{RoomEvent, RoomMessage};
 use super::outbox::Outbox;
-use super::{Id, Rooms};
+use super::registry::Id;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,7 +27,7 @@ impl fmt::Debug for Participant {
 
 impl Drop for Participant {
     fn drop(&mut self) {
-        self.rooms.exit(self.id, &self.user);
+        self.rooms.lock().exit(self.id);
     }
 }
 
@@ -43,12 +44,12 @@ impl Participant {
 
     /// Joins a room, of which all who are there hear, this one among them. Gives whether it was not there yet.
     pub fn join(&self, room: &str) -> bool {
-        self.rooms.join(room, self.id, &self.user, &self.outbox)
+        self.rooms.lock().join(room, self.id).is_some()
     }
 
     /// Leaves a room, of which all who stay hear. Gives whether it was there.
     pub fn leave(&self, room: &str) -> bool {
-        self.rooms.leave(room, self.id)
+        self.rooms.lock().leave(room, self.id).is_some()
     }
 
     /// Lets this participant hear who is in the room, in its place among those who come and leave; as a rule at its own

@@ -41,6 +41,12 @@ impl Registry {
         self.wanted.push(Wanted::Made(Box::new(service)));
     }
 
+    /// Before all others, so that it starts first and stops last.
+    #[cfg(feature = "http")]
+    pub(crate) fn add_first(&mut self, service: Registered) {
+        self.wanted.insert(0, Wanted::Made(Box::new(service)));
+    }
+
     pub(crate) fn add_settings(&mut self, settings: Result<Value, serde_json::Error>) {
         self.wanted.push(Wanted::Settings(settings));
     }

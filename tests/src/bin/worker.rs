@@ -4,7 +4,7 @@
 
 use asyncworker::http::ws::{self, WebSocket};
 use asyncworker::prelude::*;
-use asyncworker::{Service, ServiceContext, Supervised};
+use asyncworker::{RoomBridge, RoomEvent, Rooms, Service, ServiceContext, Supervised};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -82,6 +82,23 @@ async fn main() -> Result<(), asyncworker::Error> {
                 .backoff(Duration::from_millis(1), Duration::from_millis(1));
             let amqp = amqp.on_connection_failure(|error, failures| println!("failure {failures}: {error:?}"));
             app.connect(amqp).route(route.handler(async |_: Message| ()))
+        }
+        // A member of a room that says again what others say there.
+        "echoes" => {
+            let rooms = Rooms::new();
+            let me = rooms.enter("echo");
+            me.join("lobby");
+            tokio::spawn(async move {
+                while let Some(event) = me.next().await {
+                    if let RoomEvent::Message { from, body, .. } = event
+                        && from.as_deref() != Some(me.user())
+                    {
+                        me.broadcast("lobby", serde_json::json!({ "echo": body }));
+                    }
+                }
+            });
+            let bridge = RoomBridge::new(queue).lease(Duration::from_secs(3));
+            app.connect(amqp).state(rooms).bridge_rooms(bridge)
         }
         // No broker: a service that breaks, beside one that does not.
         "service" => {
