@@ -96,9 +96,10 @@ const pages = {
         const members = new Map();
         let room = "lobby";
         const add = line => {
-            const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+            const view = log.parentElement;
+            const atEnd = view.scrollHeight - view.scrollTop - view.clientHeight < 40;
             log.append(line);
-            if (atEnd) log.scrollTop = log.scrollHeight;
+            if (atEnd) view.scrollTop = view.scrollHeight;
         };
         const enter = name => {
             room = name;
@@ -224,7 +225,7 @@ const pages = {
 
 function start() {
     find("#enter").hidden = Boolean(me);
-    find("main").hidden = !me;
+    find("#page").hidden = !me;
     find("#me").textContent = me ?? "";
     if (me) pages[location.pathname]();
     else find("#name").focus();
