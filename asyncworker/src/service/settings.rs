@@ -70,11 +70,18 @@ fn read<T: DeserializeOwned>(settings: Value) -> Result<T, String> {
         unread.get_or_insert(path.to_string());
     };
     let read = serde_path_to_error::deserialize(serde_ignored::Deserializer::new(settings, &mut note));
-    match (read, unread) {
-        (Ok(settings), None) => Ok(settings),
-        (Ok(_), Some(path)) => Err(format!("nothing reads the setting `{path}`")),
-        (Err(error), _) if error.path().iter().len() == 0 => Err(error.into_inner().to_string()),
-        (Err(error), _) => Err(format!("the setting `{}`: {}", error.path(), error.inner())),
+    let unread = unread.map(|path| format!("nothing reads the setting `{path}`"));
+    match read {
+        Ok(settings) => unread.map_or(Ok(settings), Err),
+        Err(error) if error.path().iter().len() == 0 => {
+            // A typing error is most likely the reason why a field is missing.
+            let wrong = error.into_inner().to_string();
+            Err(match unread {
+                Some(unread) => format!("{wrong}; {unread}"),
+                None => wrong,
+            })
+        }
+        Err(error) => Err(format!("the setting `{}`: {}", error.path(), error.inner())),
     }
 }
 
@@ -104,5 +111,7 @@ mod tests {
         assert!(wrong.contains("missing field `host`"), "{wrong}");
         let wrong = read::<Smtp>(json!({ "host": "mail", "prots": [25] })).unwrap_err();
         assert!(wrong.contains("`prots`"), "{wrong}");
+        let wrong = read::<Smtp>(json!({ "hots": "mail" })).unwrap_err();
+        assert_eq!(wrong, "missing field `host`; nothing reads the setting `hots`");
     }
 }
