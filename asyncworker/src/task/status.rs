@@ -1,7 +1,7 @@
 //! What tasks do, and why one cannot be had.
 
 use super::Tasks;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use std::fmt;
 use std::io;
@@ -31,7 +31,7 @@ impl FromStr for RunId {
 }
 
 /// What a task does at one moment. As JSON:
-/// `{"name": "import", "run": 1764078000000001, "kind": "async", "state": "running", "progress": 7, "age": ..}`; once it
+/// `{"name": "import", "run": 1764078000000001, "kind": "async", "state": "running", "progress": 7, "age": 1.5}`; once it
 /// has ended `state` is `"ended"`, and beside it stand its `outcome` and, where it failed or panicked, the `reason`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -47,8 +47,13 @@ pub struct TaskStatus {
     pub state: TaskState,
     /// The latest progress, as JSON; null before the first.
     pub progress: Value,
-    /// How long ago it was started.
+    /// How long ago it was started; as JSON in seconds.
+    #[serde(serialize_with = "in_seconds")]
     pub age: Duration,
+}
+
+fn in_seconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(age.as_secs_f64())
 }
 
 /// What a task runs on.

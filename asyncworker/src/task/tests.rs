@@ -312,11 +312,9 @@ async fn a_status_is_json_that_a_page_can_show() {
     }));
     let id = task.unwrap().id();
     sleep(SECOND / 2).await;
-    let mut json = serde_json::to_value(tasks.status("import").unwrap()).unwrap();
-    let age = json.as_object_mut().unwrap().remove("age").unwrap();
-    assert_eq!(age, serde_json::json!({ "secs": 0, "nanos": 500_000_000 }));
+    let json = serde_json::to_value(tasks.status("import").unwrap()).unwrap();
     let expected = serde_json::json!({
-        "name": "import", "run": id, "kind": "async", "state": "running", "progress": { "done": 7 }
+        "name": "import", "run": id, "kind": "async", "state": "running", "progress": { "done": 7 }, "age": 0.5
     });
     assert_eq!(json, expected);
     tasks.attach::<Files>("import").unwrap().outcome().await;
