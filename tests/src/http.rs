@@ -68,6 +68,14 @@ impl Http {
         Some(Answer { status, head, body })
     }
 
+    /// The next octets of a connection that is not HTTP any more.
+    pub async fn octets(&mut self, length: usize) -> Vec<u8> {
+        while self.read.len() < length {
+            assert!(self.more().await, "the connection ends before it");
+        }
+        self.read.drain(..length).collect()
+    }
+
     /// Waits for the end of the connection, by whatever it comes.
     pub async fn until_closed(&mut self) {
         while self.more().await {}

@@ -28,7 +28,7 @@ pub use http::{Answer, Http};
 pub use process::Worker;
 pub use relay::Relay;
 pub use seen::{EventSight, Gate, Log, Seen, Sight};
-pub use socket::Socket;
+pub use socket::{RawSocket, Socket};
 pub use streams::{EventServer, Reply, Request};
 pub use wait::{LIMIT, Watchdog, holds, until, until_async};
 

@@ -1,6 +1,6 @@
 //! The client's end of a websocket.
 
-use crate::LIMIT;
+use crate::{Http, LIMIT};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -50,6 +50,43 @@ impl Socket {
         match self.next().await {
             Some(Message::Close(Some(frame))) => frame.code.into(),
             other => panic!("no close with a code but {other:?}"),
+        }
+    }
+}
+
+/// The same octet by octet: a client that answers nothing, and sends what no library would.
+pub struct RawSocket(pub Http);
+
+impl RawSocket {
+    pub async fn connect(address: SocketAddr, path: &str) -> Self {
+        let mut http = Http::connect(address).await;
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        http.send(head).await;
+        assert_eq!(http.answer().await.status, 101);
+        Self(http)
+    }
+
+    /// The next frame: its first octet (0x81 is a text, 0x88 a close, 0x89 a ping) and what is in it.
+    pub async fn frame(&mut self) -> (u8, Vec<u8>) {
+        let head = self.0.octets(2).await;
+        let length = match head[1] {
+            126 => self.0.octets(2).await.into_iter().fold(0, |length, octet| length << 8 | usize::from(octet)),
+            127 => self.0.octets(8).await.into_iter().fold(0, |length, octet| length << 8 | usize::from(octet)),
+            length => usize::from(length),
+        };
+        (head[0], self.0.octets(length).await)
+    }
+
+    /// Code and reason of the close, whatever comes before it.
+    pub async fn closed_with(&mut self) -> (u16, String) {
+        loop {
+            if let (0x88, payload) = self.frame().await {
+                let (code, reason) = payload.split_at(2);
+                return (u16::from_be_bytes([code[0], code[1]]), String::from_utf8_lossy(reason).into_owned());
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tests::{Client, Http, LIMIT, Relay, Socket, Worker, amqp_url, unique, until};
+use tests::{Client, Http, LIMIT, RawSocket, Relay, Socket, Worker, amqp_url, unique, until};
 use tokio_tungstenite::tungstenite::protocol::Message;
 
 /// The most that waited for a participant whenever its client said something, and at its end.
@@ -111,10 +111,11 @@ async fn a_client_that_answers_no_ping_is_taken_for_gone_and_one_that_does_stays
     let mut alive = Socket::connect(address, "/rooms/lobby/alive").await;
     let reading = tokio::spawn(async move { while alive.next().await.is_some() {} });
     // Its machine was switched off, say: nothing is read and nothing is closed.
-    let _gone = Socket::connect(address, "/rooms/lobby/gone").await;
+    let mut gone = RawSocket::connect(address, "/rooms/lobby/gone").await;
     until("both are there", LIMIT, || rooms.members("lobby").len() == 2).await;
     until("one has gone", LIMIT, || rooms.members("lobby").len() == 1).await;
     assert_eq!(rooms.members("lobby").get("alive"), Some(&1));
+    assert_eq!(gone.closed_with().await, (3008, "the client answers no ping".to_owned()));
     running.shutdown().await.unwrap();
     reading.await.unwrap();
 }
@@ -128,6 +129,29 @@ async fn a_client_that_does_not_read_is_disconnected_when_its_queue_is_full() {
     let text = "x".repeat(64 * 1024);
     // Until the buffers of both systems are full, and then the queue.
     until("it is disconnected", LIMIT, || rooms.broadcast("lobby", text.as_str()) == 0).await;
+    running.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_keep_up_or_says_too_much_is_told_so() {
+    let rooms = Rooms::with_queue(16, Overflow::Disconnect);
+    let (running, address) = start(&rooms, RoomOptions::new()).await;
+    let mut slow = RawSocket::connect(address, "/rooms/lobby/slow").await;
+    until("it is there", LIMIT, || rooms.members("lobby").len() == 1).await;
+    // Faster than anybody could read: nothing is sent before the next `await`.
+    for _ in 0..17 {
+        rooms.broadcast("lobby", "hello");
+    }
+    assert_eq!(slow.closed_with().await, (1008, "the client does not keep up".to_owned()));
+
+    let mut loud = Socket::connect(address, "/rooms/lobby/loud").await;
+    loud.send(&"x".repeat(3 * 1024 * 1024)).await;
+    loop {
+        if let Some(Message::Close(Some(frame))) = loud.next().await {
+            assert_eq!(u16::from(frame.code), 1009);
+            break;
+        }
+    }
     running.shutdown().await.unwrap();
 }
 

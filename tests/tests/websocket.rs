@@ -9,7 +9,7 @@ use futures_util::SinkExt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tests::{Http, LIMIT, Socket, Worker, amqp_url};
+use tests::{Http, LIMIT, RawSocket, Socket, Worker, amqp_url};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_tungstenite::client_async;
@@ -153,7 +153,7 @@ async fn a_handler_that_does_not_end_is_given_up_at_the_deadline_and_told_of() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_ends_the_websocket() {
+async fn a_message_over_the_limit_ends_the_websocket_as_too_big() {
     let handler = async |mut socket: WebSocket| {
         while let Some(message) = socket.recv().await {
             let length = message?.into_data().len();
@@ -166,8 +166,38 @@ async fn a_message_over_the_limit_ends_the_websocket() {
     client.send(&"x".repeat(1000)).await;
     assert_eq!(client.text().await, "1000");
     client.send(&"x".repeat(1001)).await;
-    assert_eq!(client.closed_with().await, 1011);
+    assert_eq!(client.closed_with().await, 1009);
     running.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_sends_what_cannot_be_read_is_told_so_whatever_the_handler_makes_of_it() {
+    let fails = async |mut socket: WebSocket| {
+        while let Some(message) = socket.recv().await {
+            message?;
+        }
+        Ok::<_, ws::Error>(())
+    };
+    let ends = async |mut socket: WebSocket| while socket.recv().await.is_some_and(|message| message.is_ok()) {};
+    let mask = [0_u8; 4];
+    let text = |head: &[u8], payload: &[u8]| [head, &mask, payload].concat();
+    // The larger part of it comes when the close has long been sent, and more than any buffer holds.
+    let far_over = text(&[&[0x81, 0xff][..], &(1_u64 << 40).to_be_bytes()].concat(), &vec![b'x'; 16 * 1024 * 1024]);
+    let cases = [
+        (far_over, 1009, "the message is over the limit"),
+        (text(&[0x81, 0x82], &[0xff, 0xff]), 1007, "a text is not UTF-8"),
+        (text(&[0xf1, 0x80], &[]), 1002, "the protocol was broken"),
+        (vec![0x81, 0x01, b'x'], 1002, "the protocol was broken"),
+    ];
+    for endpoint in [Endpoint::ws("/", fails), Endpoint::ws("/", ends)] {
+        let (running, address) = start(endpoint).await;
+        for (octets, code, reason) in &cases {
+            let mut client = RawSocket::connect(address, "/").await;
+            client.0.send(octets).await;
+            assert_eq!(client.closed_with().await, (*code, (*reason).to_owned()));
+        }
+        running.shutdown().await.unwrap();
+    }
 }
 
 #[tokio::test]

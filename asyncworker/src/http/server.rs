@@ -144,6 +144,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, site: Site, limits: Lim
         let answering = traffic.answering();
         let mut request = request.map(|body| timely(body, limits.body_read_timeout, &traffic));
         request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(Arc::clone(&traffic));
         let site = site.clone();
         async move { Ok::<_, Infallible>(site.answer(request).await.map(|body| sent(body, answering))) }
     });

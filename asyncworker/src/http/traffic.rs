@@ -9,6 +9,7 @@ pub(super) struct Traffic {
     unread: AtomicBool,
     answers: AtomicUsize,
     blocked: AtomicBool,
+    senseless: AtomicBool,
 }
 
 /// An answer that is not whole yet.
@@ -29,6 +30,15 @@ impl Traffic {
 
     pub(super) fn is_unread(&self) -> bool {
         self.unread.load(Relaxed)
+    }
+
+    /// What still comes makes no sense any more.
+    pub(super) fn leave_senseless(&self) {
+        self.senseless.store(true, Relaxed);
+    }
+
+    pub(super) fn is_senseless(&self) -> bool {
+        self.senseless.load(Relaxed)
     }
 
     /// Whether the client does not take what is written.

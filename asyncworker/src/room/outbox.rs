@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// The participant is disconnected, and what waits for it is dropped: nobody misses a message without knowing.
+    /// The participant is disconnected, and what waits for it is dropped: nobody misses a message without knowing. Its
+    /// websocket is closed with 1008 (policy violation).
     Disconnect,
     /// The oldest message that waits is dropped.
     DropOldest,

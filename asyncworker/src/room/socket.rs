@@ -2,7 +2,7 @@
 
 use super::Participant;
 use super::outbox::Outbox;
-use crate::http::ws::{Message, Utf8Bytes, WebSocket};
+use crate::http::ws::{Ending, Message, Utf8Bytes, WebSocket};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use std::fmt;
@@ -51,6 +51,7 @@ pub struct RoomSocket {
     stream: SplitStream<WebSocket>,
     /// Ends when nothing can be sent any more.
     sending: JoinHandle<()>,
+    ending: Ending,
     idle_timeout: Duration,
     over: bool,
 }
@@ -75,17 +76,20 @@ impl Participant {
 
     /// As [`attach`](Self::attach), with other times.
     pub fn attach_with(&self, socket: WebSocket, options: RoomOptions) -> RoomSocket {
+        let ending = socket.ending();
         let (sink, stream) = socket.split();
+        let slow = ending.clone();
         let outbox = Arc::clone(self.outbox());
         let user = Arc::clone(&self.user);
         let sending = tokio::spawn(async move {
             let closed = outbox.closed().clone();
             // A client that does not read may keep it from ever ending.
             if closed.run_until_cancelled(send(&outbox, sink, options.heartbeat)).await.is_none() {
+                slow.slow();
                 tracing::info!(user = &*user, "a client did not keep up with its rooms, and is disconnected");
             }
         });
-        RoomSocket { stream, sending, idle_timeout: options.idle_timeout, over: false }
+        RoomSocket { stream, sending, ending, idle_timeout: options.idle_timeout, over: false }
     }
 }
 
@@ -111,7 +115,9 @@ async fn send(outbox: &Outbox, mut sink: SplitSink<WebSocket, Message>, heartbea
 
 impl RoomSocket {
     /// The next text of the client. `None` when it has closed or gone, says nothing for the
-    /// [`idle_timeout`](RoomOptions::idle_timeout), does not keep up with its rooms, or the app was told to stop.
+    /// [`idle_timeout`](RoomOptions::idle_timeout), does not keep up with its rooms, or the app was told to stop. When the
+    /// handler then ends, a client that is still there is told by the close: 3008 (timeout) after that long without an
+    /// answer to a ping, 1008 (policy violation) for not keeping up, 1009 (message too big) for a message over the limit.
     ///
     /// # Cancel safety
     /// Cancel safe: a text that is not given out stays. The idle timeout begins anew.
@@ -127,6 +133,7 @@ impl RoomSocket {
                 // A pong, most of all.
                 Ok(Some(Ok(_))) => {}
                 Err(_) => {
+                    self.ending.idle();
                     tracing::info!("a client has said nothing for {:?}, and is taken for gone", self.idle_timeout);
                     break;
                 }

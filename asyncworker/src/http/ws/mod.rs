@@ -3,6 +3,8 @@
 //! A [`WebSocket`] lives as long as its handler runs, and is closed by what comes first:
 //!
 //! - the handler ends: 1000 (normal closure), or 1011 (internal error) where it failed or panicked;
+//! - the client sends a message over the limit: 1009 (message too big); a text that is not UTF-8: 1007; or breaks the
+//!   protocol: 1002. Nothing is read any more, and whatever the handler then does, the client gets that code;
 //! - the app is told to stop: 1001 (going away), at once and whatever the handler is at. What it receives ends, what it
 //!   sends fails, and it is waited for until the shutdown timeout;
 //! - the client closes, or goes.
@@ -25,6 +27,7 @@
 //! let app = App::new().endpoint(Endpoint::ws("/rooms/{room}", echo));
 //! ```
 
+mod ending;
 mod handler;
 mod origin;
 mod socket;
@@ -37,4 +40,5 @@ pub use origin::{AllowedOrigins, CheckedOrigin, ForeignOrigin};
 pub use socket::WebSocket;
 pub use upgrade::WebSocketUpgrade;
 
+pub(crate) use ending::Ending;
 pub(super) use handler::upgrade;

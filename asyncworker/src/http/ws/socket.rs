@@ -1,6 +1,6 @@
 //! An open websocket, and its end.
 
-use super::{CloseCode, CloseFrame, Error, Message, SocketOutcome, close_code};
+use super::{CloseCode, CloseFrame, Ending, Error, Message, SocketOutcome, close_code};
 use crate::handler::Failure;
 use axum::extract::ws::WebSocket as Inner;
 use futures_util::future::BoxFuture;
@@ -42,6 +42,7 @@ struct SharedSocket {
     protocol: Option<String>,
     /// The client has closed or gone: that a handler fails then is no news.
     gone: AtomicBool,
+    ending: Ending,
 }
 
 impl WebSocket {
@@ -54,7 +55,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// The client has gone without a close, has broken the protocol, or has sent a message over the limit. Nothing comes
-    /// after it.
+    /// after it; the websocket then closes with the code for that (1002, 1007 or 1009), and not with 1011.
     ///
     /// # Cancel safety
     /// Cancel safe: a message that is not given out stays.
@@ -77,6 +78,11 @@ impl WebSocket {
     #[must_use]
     pub fn protocol(&self) -> Option<&str> {
         self.shared.protocol.as_deref()
+    }
+
+    /// By what its client is told why it ends.
+    pub(crate) fn ending(&self) -> Ending {
+        self.shared.ending.clone()
     }
 
     /// Whether the app was told to stop; if not, the task is woken when it is.
@@ -142,6 +148,9 @@ impl SharedSocket {
 
     fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
         let polled = self.lock().as_mut().map_or(Poll::Ready(None), |inner| inner.poll_next_unpin(context));
+        if let Poll::Ready(Some(Err(error))) = &polled {
+            self.ending.fault(error);
+        }
         if matches!(polled, Poll::Ready(None | Some(Err(_) | Ok(Message::Close(_))))) {
             self.gone.store(true, Relaxed);
         }
@@ -199,13 +208,14 @@ fn closed() -> Error {
 }
 
 /// Runs the handler over the socket, and closes that when the handler has ended or the app is told to stop.
-pub(super) async fn attend<F, Fut>(inner: Inner, handler: F, stopping: &CancellationToken)
+pub(super) async fn attend<F, Fut>(inner: Inner, ending: Ending, handler: F, stopping: &CancellationToken)
 where
     F: FnOnce(WebSocket) -> Fut,
     Fut: Future<Output: SocketOutcome>,
 {
     let protocol = inner.protocol().and_then(|protocol| Some(protocol.to_str().ok()?.to_owned()));
-    let shared = Arc::new(SharedSocket { inner: Mutex::new(Some(inner)), protocol, gone: AtomicBool::new(false) });
+    let (inner, gone) = (Mutex::new(Some(inner)), AtomicBool::new(false));
+    let shared = Arc::new(SharedSocket { inner, protocol, gone, ending });
     let handler = handler(WebSocket::new(&shared, stopping)).map(SocketOutcome::into_result);
     let mut handler = pin!(AssertUnwindSafe(handler).catch_unwind());
     let ended = tokio::select! {
@@ -230,5 +240,6 @@ where
             (close_code::ERROR, "the handler failed")
         }
     };
+    let (code, reason) = shared.ending.said().unwrap_or((code, reason));
     shared.close(code, reason).await;
 }

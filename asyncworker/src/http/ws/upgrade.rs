@@ -1,13 +1,15 @@
 //! From a request to a websocket.
 
-use super::WebSocket;
 use super::handler::SocketOutcome;
 use super::socket::attend;
+use super::{Ending, WebSocket};
 use crate::http::shared::{NoApp, Shared};
+use crate::http::traffic::Traffic;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// A request to become a websocket: axum's extractor of the same name, for a websocket that the app knows of and closes
 /// when it is told to stop. For handlers that choose a subprotocol, or refuse; others are made by
@@ -29,6 +31,7 @@ use std::borrow::Cow;
 pub struct WebSocketUpgrade {
     upgrade: axum::extract::ws::WebSocketUpgrade,
     shared: Shared,
+    ending: Ending,
 }
 
 impl WebSocketUpgrade {
@@ -38,7 +41,7 @@ impl WebSocketUpgrade {
         self
     }
 
-    /// Bytes of a message at the most; a larger one ends the websocket by an error. Default:
+    /// Bytes of a message at the most; a larger one ends the websocket by an error, with 1009. Default:
     /// [`Http::body_limit`](crate::http::Http::body_limit).
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.upgrade = self.upgrade.max_message_size(bytes).max_frame_size(bytes);
@@ -52,11 +55,12 @@ impl WebSocketUpgrade {
         F: FnOnce(WebSocket) -> Fut + Send + 'static,
         Fut: Future<Output: SocketOutcome> + Send + 'static,
     {
-        let shared = self.shared;
+        let Self { shared, ending, .. } = &self;
+        let (shared, ending) = (shared.clone(), ending.clone());
         // From here on, so that a shutdown does not miss a connection on its way to being a websocket.
         let attended = shared.sockets().token();
         self.upgrade.on_upgrade(async move |socket| {
-            shared.abandon().run_until_cancelled(attend(socket, handler, shared.stopping())).await;
+            shared.abandon().run_until_cancelled(attend(socket, ending, handler, shared.stopping())).await;
             drop(attended);
         })
     }
@@ -67,9 +71,10 @@ impl<S: Send + Sync> FromRequestParts<S> for WebSocketUpgrade {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let shared = Shared::of(&parts.extensions).cloned().ok_or_else(|| NoApp.into_response())?;
+        let ending = Ending::new(parts.extensions.get::<Arc<Traffic>>().cloned());
         let upgrade = axum::extract::ws::WebSocketUpgrade::from_request_parts(parts, state);
         let upgrade = upgrade.await.map_err(IntoResponse::into_response)?;
         let limit = shared.body_limit();
-        Ok(Self { upgrade, shared }.max_message_size(limit))
+        Ok(Self { upgrade, shared, ending }.max_message_size(limit))
     }
 }
