@@ -9,8 +9,8 @@ impl App {
     /// [`Emitter::emit`](crate::Emitter::emit), which waits for it. An event may have any number of handlers.
     ///
     /// The arguments after the first are [`State`](crate::State), [`Publisher`](crate::Publisher),
-    /// [`Emitter`](crate::Emitter) or any other that is not made of messages. Where the compiler cannot see the event's
-    /// type, as in a closure without types, it is written `.on::<OrderPlaced, _>(..)`.
+    /// [`Emitter`](crate::Emitter) or any other that is not made of messages. Of a function that is generic over its event
+    /// the type is written here: `.on::<OrderPlaced, _>(log)`. A closure writes it for its argument.
     #[must_use]
     pub fn on<E: Clone + Send + Sync + 'static, A>(mut self, handler: impl ItemHandler<E, A>) -> Self {
         self.subscriptions.push(Subscription::new(handler, false));
