@@ -20,7 +20,7 @@ mod streams;
 mod wait;
 
 pub use broker::{Broker, Death, Envelope, Taken};
-pub use browser::Browser;
+pub use browser::{Browser, Tab};
 pub use client::Client;
 pub use control::{Node, amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, unsettled, url_to};
 pub use events::Events;

@@ -644,7 +644,8 @@ async fn a_browser_reads_the_same_events_from_the_same_streams() {
         None => Reply::page(&page),
     })
     .await;
-    let browser = Browser::open(&format!("{}page", server.url()));
+    let browser = Browser::start().await;
+    browser.open(format_args!("{}page", server.url())).await;
     let paths: Vec<String> = cases.iter().map(|name| format!("/worker/{name}")).collect();
     let (running, seen) = start(connection(&server), &paths, RouteOptions::new()).await;
     let results = server.wait("/results", 1).await.remove(0).body;

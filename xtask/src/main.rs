@@ -77,12 +77,14 @@ Environment:
     RABBITMQCTL              the command line of rabbitmqctl for the broker in AMQP_URL (default: rabbitmqctl)
     XTASK_BROKER_DIR         the folder of the node that `broker` acts on (default: target/broker/daily)
     CHROMIUM                 the browser to test with (default: the first Chromium or Chrome on PATH)
+    CHROMEDRIVER             the ChromeDriver of the same version (default: the first on PATH)
 
 What `test` sets for the tests:
     AMQP_URL                 the broker to test with
     XTASK_BROKER             a program: tests control the node with `$XTASK_BROKER broker VERB`
     XTASK_BROKER_DIR         target/broker/test, the folder of the node which those verbs act on
     CHROMIUM                 a Chromium or Chrome; a run of every test installs one where there is none
+    CHROMEDRIVER             what tests drive it by; installed likewise
 ";
 
 fn main() -> ExitCode {

@@ -66,14 +66,14 @@ fn run_with_broker(folder: &Path, control: &Path, arguments: &[&str]) -> Result<
     // `--all-targets` they would be built as tests of themselves.
     let browser = if arguments.is_empty() { browser::find_or_install() } else { browser::find() };
     let arguments = if arguments.is_empty() { &["--workspace"] } else { arguments };
-    Ok(broker::exit_code(cargo_test(folder, control, &url, browser.as_deref(), arguments)?))
+    Ok(broker::exit_code(cargo_test(folder, control, &url, &browser, arguments)?))
 }
 
 fn cargo_test(
     folder: &Path,
     control: &Path,
     url: &str,
-    browser: Option<&Path>,
+    browser: &[(&str, PathBuf)],
     arguments: &[&str],
 ) -> Result<ExitStatus> {
     eprintln!("xtask: cargo test {}", arguments.join(" "));
@@ -81,9 +81,7 @@ fn cargo_test(
     let mut command = Command::new(cargo);
     command.arg("test").args(arguments).current_dir(root());
     command.env(broker::URL, url).env(broker::TEST_BROKER, control).env(broker::FOLDER, folder);
-    if let Some(browser) = browser {
-        command.env(browser::BROWSER, browser);
-    }
+    command.envs(browser.iter().map(|(variable, program)| (variable, program)));
     command.status().map_err(|error| Failure::new(format!("cannot run cargo test: {error}")))
 }
 
