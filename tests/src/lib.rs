@@ -25,7 +25,7 @@ pub use client::Client;
 pub use control::{Node, amqp_url, broker_address, close_connections_of, control, ctl, try_ctl, unsettled, url_to};
 pub use events::Events;
 pub use http::{Answer, Http};
-pub use process::Worker;
+pub use process::{Worker, example};
 pub use relay::Relay;
 pub use seen::{EventSight, Gate, Log, Seen, Sight};
 pub use socket::{RawSocket, Socket};

@@ -2,6 +2,7 @@
 
 use crate::until;
 use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +10,22 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+/// A program of `examples/`.
+///
+/// # Panics
+/// It is not built; how to do that is said.
+pub fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("this test's own path");
+    let folder = test.ancestors().nth(2).map(|folder| folder.join("examples")).expect("target/debug");
+    let program = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.is_file(),
+        "there is no {}: `cargo build -p examples --examples` (or `cargo xtask test`) makes it",
+        program.display()
+    );
+    program
+}
 
 /// A child process with everything it prints. Dropped, it is killed.
 pub struct Worker {
@@ -25,16 +42,25 @@ impl Worker {
         arguments: impl IntoIterator<Item = A>,
         environment: &[(&str, &str)],
     ) -> Self {
-        let program = program.as_ref();
+        let mut command = Self::command(program);
+        command.args(arguments).envs(environment.iter().copied());
+        Self::run(command)
+    }
+
+    /// To be changed and run: a program without the variables `ASYNCWORKER_*` of the tests.
+    pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ASYNCWORKER_") {
                 command.env_remove(name);
             }
         }
-        command.args(arguments).envs(environment.iter().copied());
+        command
+    }
+
+    pub fn run(mut command: Command) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", program.display()));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         let (input, printed) = (child.stdin.take(), Arc::default());
         let out = child.stdout.take().expect("a pipe");
         let err = child.stderr.take().expect("a pipe");

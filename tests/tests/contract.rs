@@ -2,7 +2,6 @@
 //! relay leads from there to the broker of the tests, where that is another.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-use std::path::PathBuf;
 use tests::{
     Client, EventServer, Http, LIMIT, Relay, Reply, Socket, Worker, broker_address, ctl, until, until_async, url_to,
 };
@@ -55,15 +54,7 @@ impl Contract {
 
 /// Starts a program of `examples/`.
 fn example<const N: usize>(name: &str, arguments: [&str; N]) -> Worker {
-    let test = std::env::current_exe().expect("this test's own path");
-    let folder = test.ancestors().nth(2).map(|folder| folder.join("examples")).expect("target/debug");
-    let program: PathBuf = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(
-        program.is_file(),
-        "there is no {}: `cargo build -p examples --examples` (or `cargo xtask test`) makes it",
-        program.display()
-    );
-    Worker::start(program, arguments, &[])
+    Worker::start(tests::example(name), arguments, &[])
 }
 
 /// Stops it as Kubernetes would; gives what it printed.
