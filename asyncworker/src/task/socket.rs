@@ -42,8 +42,8 @@ impl Tasks {
     /// What cannot be done is answered by `{"error": "the task `import` runs already (run 1764078000000001)"}`, say, and
     /// changes nothing.
     ///
-    /// The websocket closes by its client, by an error, because the app is told to stop, or because nothing came of the
-    /// client for 60 s, not even the answer to a ping; one is sent every 20 s. The task then has its
+    /// The websocket closes by its client, by an error, because the app is told to stop, or, with 3008, because nothing
+    /// came of the client for 60 s, not even the answer to a ping; one is sent every 20 s. The task then has its
     /// [`stop_timeout`](Task::stop_timeout), and a blocking one as long as it takes.
     ///
     /// Of each name one runs at a time here, too; where each client is to have a task of its own, the name says whose it
@@ -77,8 +77,11 @@ impl Tasks {
     where
         P: Serialize + Clone + Send + Sync + 'static,
     {
+        let ending = socket.ending();
         let (outgoing, incoming) = socket.split();
-        serve(self, task, incoming, outgoing).await;
+        if serve(self, task, incoming, outgoing).await == End::Idle {
+            ending.idle();
+        }
     }
 }
 
@@ -90,24 +93,35 @@ struct Shown<P> {
     refused: Option<String>,
 }
 
-pub(super) async fn serve<P, E>(
+/// Why a websocket is served no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It has closed, or is to.
+    Closed,
+    /// Nothing came of the client for too long.
+    Idle,
+}
+
+async fn serve<P, E>(
     tasks: &Tasks,
     task: impl FnMut() -> Task<P> + Send,
     incoming: impl Stream<Item = Result<Message, E>> + Unpin,
     outgoing: impl Sink<Message> + Unpin,
-) where
+) -> End
+where
     P: Serialize + Clone + Send + Sync + 'static,
 {
     let shown = watch::Sender::new(Shown { run: None, refused: None });
-    tokio::select! {
-        () = obey(tasks, task, incoming, &shown) => {}
+    let end = tokio::select! {
+        end = obey(tasks, task, incoming, &shown) => end,
         // Nothing can be sent any more.
-        () = show(outgoing, &shown) => {}
-    }
+        () = show(outgoing, &shown) => End::Closed,
+    };
     let run = shown.borrow().run.as_ref().map(|(run, _)| run.clone());
     if let Some(run) = run {
         run.stop().await;
     }
+    end
 }
 
 /// Starts the task and does as the client says. Ends when the websocket does.
@@ -116,7 +130,8 @@ async fn obey<P, E>(
     mut task: impl FnMut() -> Task<P> + Send,
     mut incoming: impl Stream<Item = Result<Message, E>> + Unpin,
     shown: &watch::Sender<Shown<P>>,
-) where
+) -> End
+where
     P: Serialize + Clone + Send + Sync + 'static,
 {
     let refuse = |why: String| shown.send_modify(|shown| shown.refused = Some(why));
@@ -154,10 +169,10 @@ async fn obey<P, E>(
             Ok(Some(Ok(Message::Binary(_)))) => refuse("a command is a text: `start`, `stop` or `restart`".into()),
             // A pong, most of all. After a close nothing comes.
             Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(_)) | None) => return,
+            Ok(Some(Err(_)) | None) => return End::Closed,
             Err(_) => {
                 tracing::info!("a client has said nothing for {IDLE_TIMEOUT:?}, and is taken for gone");
-                return;
+                return End::Idle;
             }
         }
     }

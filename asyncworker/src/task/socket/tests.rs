@@ -23,7 +23,7 @@ impl Client {
     fn connect<P: Serialize + Clone + Send + Sync + 'static>(
         tasks: &Tasks,
         task: impl FnMut() -> Task<P> + Send + 'static,
-    ) -> (Self, JoinHandle<()>) {
+    ) -> (Self, JoinHandle<End>) {
         let (says, mut said) = mpsc::unbounded_channel();
         let (tell, hears) = mpsc::channel(1);
         let incoming =
@@ -302,7 +302,7 @@ async fn a_client_that_answers_no_ping_is_taken_for_gone_and_one_that_does_stays
     });
     let (gone, served) = Client::connect(&tasks, endless("gone"));
     let begin = Instant::now();
-    served.await.unwrap();
+    assert_eq!(served.await.unwrap(), End::Idle);
     assert_eq!((begin.elapsed(), state(&tasks, "gone")), (IDLE_TIMEOUT, CANCELLED));
     sleep(10 * IDLE_TIMEOUT).await;
     assert_eq!(state(&tasks, "alive"), TaskState::Running);
@@ -321,7 +321,7 @@ async fn a_client_that_does_not_read_holds_up_neither_its_commands_nor_its_close
     client.say("start");
     until_running(&tasks, "import").await;
     drop(client.says);
-    served.await.unwrap();
+    assert_eq!(served.await.unwrap(), End::Closed);
     assert_eq!(state(&tasks, "import"), CANCELLED);
 }
 
