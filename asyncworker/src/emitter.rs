@@ -165,8 +165,8 @@ impl Emitter {
         &self.0.abandon
     }
 
-    /// Waits for what is detached. Gives how many handlers run still.
-    pub(crate) async fn drain(&self, until: Instant) -> usize {
+    /// Waits for what is detached to end. Gives how many handlers run still.
+    pub(crate) async fn ended(&self, until: Instant) -> usize {
         self.0.detached.close();
         match timeout_at(until, self.0.detached.wait()).await {
             Ok(()) => 0,

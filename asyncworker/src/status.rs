@@ -6,6 +6,7 @@ use crate::schedule::Tally;
 use crate::service::Board;
 use crate::worker::Progress;
 use serde::Serialize;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
+    /// Whether the app has not started yet: its startup hooks, services or declarations are at work.
+    pub starting: bool,
     /// Whether the app was told to stop: it finishes what is under way and takes nothing more.
     pub stopping: bool,
     /// The routes, in the order they were mounted.
@@ -113,11 +116,12 @@ pub enum ServiceState {
 }
 
 impl Status {
-    /// Whether the app is not stopping, each of its routes consumes each of its queues, and each of its services is ready
+    /// Whether the app has started and is not stopping, each of its routes consumes each of its queues, and each of its services is ready
     /// or was done.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        !self.stopping
+        !self.starting
+            && !self.stopping
             && self.routes.iter().all(RouteStatus::is_consuming)
             && self.services.iter().all(ServiceStatus::is_ready)
     }
@@ -160,6 +164,7 @@ pub(crate) struct Observer {
     routes: Arc<[Observed]>,
     schedules: Arc<[(Arc<str>, Arc<Tally>)]>,
     services: Arc<[Arc<Board>]>,
+    starting: Arc<AtomicBool>,
     stopping: CancellationToken,
 }
 
@@ -173,18 +178,37 @@ pub(crate) struct Observed {
 }
 
 impl Observer {
-    /// Looks at these routes, schedules and services of an app, until this token tells it to stop and after.
+    /// Looks at these routes, schedules and services of an app, from before it starts until this token tells it to stop,
+    /// and after.
     pub(crate) fn new(
         routes: Vec<Observed>,
         schedules: Vec<(Arc<str>, Arc<Tally>)>,
         services: Arc<[Arc<Board>]>,
         stopping: CancellationToken,
     ) -> Self {
-        Self { routes: routes.into(), schedules: schedules.into(), services, stopping }
+        let starting = Arc::new(AtomicBool::new(true));
+        Self { routes: routes.into(), schedules: schedules.into(), services, starting, stopping }
+    }
+
+    /// Says that all of the app has started.
+    pub(crate) fn started(&self) {
+        self.starting.store(false, Relaxed);
+    }
+
+    /// Whether some of the app has not started yet.
+    pub(crate) fn is_starting(&self) -> bool {
+        self.starting.load(Relaxed)
+    }
+
+    /// Cancelled when the app is told to stop.
+    #[cfg(feature = "http")]
+    pub(crate) fn stopping(&self) -> &CancellationToken {
+        &self.stopping
     }
 
     pub(crate) fn status(&self) -> Status {
         Status {
+            starting: self.is_starting(),
             stopping: self.stopping.is_cancelled(),
             routes: self.routes.iter().map(Observed::status).collect(),
             schedules: self.schedules.iter().map(|(name, tally)| schedule(name, tally)).collect(),
@@ -198,12 +222,12 @@ impl Observer {
 pub struct Sight(Arc<OnceLock<Observer>>);
 
 impl Sight {
-    /// The app has started.
+    /// There is an app to look at.
     pub(crate) fn open(&self, observer: &Observer) {
         self.0.get_or_init(|| observer.clone());
     }
 
-    /// `None` while the app starts.
+    /// `None` while the app is put together.
     pub(crate) fn status(&self) -> Option<Status> {
         self.0.get().map(Observer::status)
     }
@@ -217,7 +241,7 @@ impl Extract for Status {
     }
 
     fn extract(resolved: &Sight, _: &Bulk) -> Result<Self, Failure> {
-        resolved.status().ok_or_else(|| Failure::new("the app has no status before it has started"))
+        resolved.status().ok_or_else(|| Failure::new("the app has no status before it is put together"))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use asyncworker::http::{Bytes, ConnectInfo, Endpoint, Http as Settings};
 use asyncworker::prelude::*;
-use asyncworker::{ErrorKind, Running};
+use asyncworker::{Context, ErrorKind, Running, Service, ServiceContext, Supervised};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,18 +77,64 @@ async fn requests_on_one_connection_are_answered_and_know_where_they_come_from()
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_the_error_of_the_start_and_consumes_nothing() {
+async fn an_address_in_use_is_the_error_of_the_start_before_anything_runs() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let broker = Memory::new();
     broker.push("orders", "{}");
     let route = Route::amqp(["orders"]).handler(async |_: Message| {});
     let app = App::new().connect(broker.clone()).http(Settings::bind(&address)).route(route);
+    let hook = |when: &'static str| async move |_: Context| panic!("a {when} hook ran");
+    let app = app.on_startup(hook("startup")).on_shutdown(hook("shutdown"));
     let error = app.start().await.map(|_| ()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Startup);
     assert!(error.to_string().contains(&address), "{error}");
     assert!(format!("{error:?}").contains("in use"), "{error:?}");
     assert_eq!(broker.ready("orders"), 1);
+}
+
+/// A service that is ready when its gate is opened.
+struct Slow(Gate);
+
+#[asyncworker::async_trait]
+impl Service for Slow {
+    async fn run(&self, context: ServiceContext) -> Result<(), Failure> {
+        let _ = self.0.open.acquire().await;
+        context.ready();
+        context.told_to_stop().await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn probes_and_metrics_are_served_while_services_start_and_endpoints_ask_to_come_again() {
+    let gate = Gate::closed();
+    // Nobody has it any more, and the app can be asked for its own only when it has started.
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let service = Supervised::new(Slow(gate.clone())).name("slow");
+    let app = app(Settings::bind(address.to_string()), &gate).service(service);
+    let starting = tokio::spawn(app.start());
+    let bound = || async { tokio::net::TcpStream::connect(address).await.is_ok() };
+    until_async("it is bound", LIMIT, bound).await;
+    let mut client = Http::connect(address).await;
+    for path in ["/livez", "/metrics"] {
+        assert_eq!(client.get(path).await.status, 200, "{path}");
+    }
+    let ready = client.get("/readyz").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.contains(r#""starting":true"#) && ready.body.contains(r#""waiting_for":["slow"]"#), "{ready:?}");
+    for path in ["/", "/nowhere"] {
+        let answer = client.get(path).await;
+        assert_eq!(answer.status, 503, "{path}");
+        assert!(answer.head.contains("retry-after: 1"), "{answer:?}");
+    }
+    gate.open.add_permits(1);
+    let running = starting.await.unwrap().unwrap();
+    assert_eq!(client.get("/").await.body, "hello");
+    for (path, status) in [("/nowhere", 404), ("/readyz", 200)] {
+        assert_eq!(client.get(path).await.status, status, "{path}");
+    }
+    running.shutdown().await.unwrap();
 }
 
 #[tokio::test]

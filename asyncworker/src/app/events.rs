@@ -1,8 +1,12 @@
 //! Events inside the app.
 
 use super::App;
-use crate::emitter::Subscription;
+use super::hooks::Context;
+use super::parts::{Part, Times};
+use crate::emitter::{Emitter, Subscription};
 use crate::handler::ItemHandler;
+use async_trait::async_trait;
+use tokio::time::Instant;
 
 impl App {
     /// Runs this handler whenever something of the app emits an event of the type of its first argument, by
@@ -23,5 +27,25 @@ impl App {
     pub fn on_detached<E: Clone + Send + Sync + 'static, A>(mut self, handler: impl ItemHandler<E, A>) -> Self {
         self.subscriptions.push(Subscription::new(handler, true));
         self
+    }
+}
+
+#[async_trait]
+impl Part for Emitter {
+    /// Before services stop, because handlers of events may use them.
+    async fn drain(&mut self, until: Instant) -> Vec<String> {
+        self.ended(until).await;
+        Vec::new()
+    }
+
+    /// And after, because services emit events, too.
+    async fn stop(&mut self, _: &Context, times: Times) -> Vec<String> {
+        match self.ended(times.stragglers).await {
+            0 => Vec::new(),
+            left => {
+                self.abandon().cancel();
+                vec![format!("{left} handlers of events did not end in time")]
+            }
+        }
     }
 }

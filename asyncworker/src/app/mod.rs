@@ -1,16 +1,23 @@
 //! The app: what is registered, and its life from start to exit.
 
+mod connections;
 mod events;
 mod hooks;
 #[cfg(feature = "http")]
 mod http;
 mod launch;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod mount;
+mod parts;
 #[cfg(feature = "http")]
 mod rooms;
+mod routes;
 mod running;
+mod schedules;
 mod services;
 mod signals;
+mod tasks;
 
 pub use hooks::Context;
 pub use mount::Mount;
@@ -57,6 +64,7 @@ use tokio_util::sync::CancellationToken;
 ///         .await
 /// }
 /// ```
+#[derive(Default)]
 pub struct App {
     name: Option<String>,
     connections: Vec<Connection>,
@@ -84,12 +92,6 @@ pub struct App {
 /// What is told of an app that runs.
 type Started = Box<dyn FnOnce(&Running) + Send>;
 
-impl Default for App {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App")
@@ -107,28 +109,7 @@ impl App {
     /// An app with nothing in it.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            name: None,
-            connections: Vec::new(),
-            routes: Vec::new(),
-            schedules: Vec::new(),
-            state: StateMap::default(),
-            layers: Vec::new(),
-            declarations: Vec::new(),
-            subscriptions: Vec::new(),
-            services: Registry::default(),
-            #[cfg(feature = "http")]
-            http: http::Registered::default(),
-            #[cfg(feature = "http")]
-            room_bridge: None,
-            on_startup: Vec::new(),
-            on_started: Vec::new(),
-            on_shutdown: Vec::new(),
-            shutdown_timeout: None,
-            #[cfg(feature = "metrics")]
-            metrics: crate::Metrics::new(),
-            mistake: None,
-        }
+        Self::default()
     }
 
     /// An app with everything of the program that has an attribute, wherever it stands: Flask's way.
@@ -244,14 +225,6 @@ impl App {
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.shutdown_timeout = Some(timeout);
-        self
-    }
-
-    /// How the app shows its metrics, where that is not as the environment says or by default.
-    #[cfg(feature = "metrics")]
-    #[must_use]
-    pub fn metrics(mut self, metrics: crate::Metrics) -> Self {
-        self.metrics = metrics;
         self
     }
 

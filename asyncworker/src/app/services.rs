@@ -1,9 +1,12 @@
 //! Services in the life of an app.
 
+use super::hooks::Context;
+use super::parts::{Part, Times};
 use super::{App, Running};
 use crate::error::Error;
 use crate::handler::Failure;
-use crate::service::{Factory, IntoService};
+use crate::service::{Factory, IntoService, Services};
+use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -64,6 +67,17 @@ impl Running {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn failed(&self) -> Error {
-        self.services.failed().await
+        self.parts.services.failed().await
+    }
+}
+
+#[async_trait]
+impl Part for Services {
+    async fn start(&mut self, context: &Context) -> Result<(), Error> {
+        Self::start(self, context).await
+    }
+
+    async fn stop(&mut self, _: &Context, times: Times) -> Vec<String> {
+        Self::stop(self, times.services, times.stragglers).await
     }
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(app: App) -> Result<(), Error> {
         }
     }
 
-    let watchdog = Watchdog::start(running.shutdown_timeout() + GRACE);
+    let watchdog = Watchdog::start(running.shutdown_timeout + GRACE);
     let stopped = tokio::select! {
         stopped = running.shutdown() => stopped,
         signal = signals.next() => end_at_once(signal),

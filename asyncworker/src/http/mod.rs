@@ -32,7 +32,7 @@ pub use ws::WebSocket;
 pub(crate) use needs::Offer;
 #[doc(hidden)]
 pub use needs::{Argument, Need, NeedsNothing};
-pub(crate) use plan::{Bound, Plan};
+pub(crate) use plan::Plan;
 pub(crate) use server::Server;
 pub(crate) use shared::Shared;
 pub(crate) use site::Site;

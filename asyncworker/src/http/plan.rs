@@ -1,4 +1,4 @@
-//! From settings and endpoints to a server: everything is checked first, then the address is bound, then it is served.
+//! From settings and endpoints to a server: everything is checked first, then the address is bound and served.
 
 use super::endpoint::Endpoint;
 #[cfg(feature = "metrics")]
@@ -15,7 +15,6 @@ use crate::meter::HttpMeter;
 #[cfg(feature = "metrics")]
 use crate::metrics::Exposition;
 use crate::settings::Settings;
-use crate::status::Observer;
 use axum::Router;
 use tokio::net::TcpListener;
 
@@ -29,12 +28,6 @@ pub(crate) struct Plan {
     body_limit: usize,
     #[cfg(feature = "metrics")]
     meter: HttpMeter,
-}
-
-/// What has its address, and serves nobody yet: who connects waits.
-pub(crate) struct Bound {
-    plan: Plan,
-    listener: Option<TcpListener>,
 }
 
 impl Plan {
@@ -93,34 +86,26 @@ impl Plan {
         })
     }
 
-    /// Binds the address.
+    /// Binds the address and serves from now on: what is built in, and the endpoints when the app has started.
     ///
     /// # Errors
     /// It cannot be bound, by name: another program has it, most likely.
-    pub(crate) async fn bind(self) -> Result<Bound, Error> {
+    pub(crate) async fn serve(self, shared: Shared) -> Result<Server, Error> {
         let listener = match &self.address {
             None => None,
             Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
                 Error::new(ErrorKind::Startup, format!("HTTP: cannot bind {address}")).because(error)
             })?),
         };
-        Ok(Bound { plan: self, listener })
-    }
-}
-
-impl Bound {
-    /// Serves from now on.
-    pub(crate) fn serve(self, observer: &Observer, shared: Shared) -> Server {
-        let Plan { limits, router, builtins, .. } = self.plan;
-        let router = site::complete(router, builtins, observer);
+        let routers = site::complete(self.router, self.builtins, shared.observer());
         #[cfg(feature = "metrics")]
-        let router = metrics::count(router, self.plan.meter);
-        Server::start(self.listener, Site::new(router, shared), limits)
+        let routers = routers.map(|router| metrics::count(router, self.meter.clone()));
+        Ok(Server::start(listener, Site::new(routers, shared), self.limits))
     }
 
     /// Bytes of a request's body at the most, where its endpoint says nothing else.
     pub(crate) fn body_limit(&self) -> usize {
-        self.plan.body_limit
+        self.body_limit
     }
 }
 

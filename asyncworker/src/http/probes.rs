@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`: what Kubernetes asks, answered from what the routes do.
+//! `/livez` and `/readyz`: what Kubernetes asks, answered from what the routes and services do.
 
 use super::site::Builtin;
 use crate::status::{Observer, RouteStatus};
@@ -64,7 +64,10 @@ fn live(observer: &Observer, stalled_after: Duration) -> Response {
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
+    starting: bool,
     stopping: bool,
+    /// The services that are not ready.
+    waiting_for: Vec<String>,
     /// The routes that do not consume all their queues.
     not_consuming: Vec<NotConsuming>,
 }
@@ -75,15 +78,17 @@ struct NotConsuming {
     queues: Vec<String>,
 }
 
-/// Whether the app is to get requests: it consumes all it should and is not stopping.
+/// Whether the app is to get requests: it has started, does all it should and is not stopping.
 fn ready(observer: &Observer) -> Response {
     let status = observer.status();
-    let (ready, stopping) = (status.is_ready(), status.stopping);
+    let (ready, starting, stopping) = (status.is_ready(), status.starting, status.stopping);
+    let waiting_for = status.services.iter().filter(|service| !service.is_ready());
+    let waiting_for = waiting_for.map(|service| service.name.clone()).collect();
     let missing = status.routes.into_iter().filter(|route| !route.is_consuming()).map(|route: RouteStatus| {
         let queues = route.queues.into_iter().filter(|queue| !queue.consuming).map(|queue| queue.queue);
         NotConsuming { route: route.name, queues: queues.collect() }
     });
-    answer(ready, Ready { ready, stopping, not_consuming: missing.collect() })
+    answer(ready, Ready { ready, starting, stopping, waiting_for, not_consuming: missing.collect() })
 }
 
 fn answer(good: bool, body: impl Serialize) -> Response {

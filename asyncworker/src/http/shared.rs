@@ -4,7 +4,7 @@ use crate::emitter::Emitter;
 use crate::handler::State;
 use crate::publish::Publisher;
 use crate::state::StateMap;
-use crate::status::{Sight, Status};
+use crate::status::{Observer, Sight, Status};
 use crate::task::Tasks;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -24,22 +24,17 @@ pub(crate) struct Shared(Arc<Inner>);
 struct Inner {
     state: Arc<StateMap>,
     publisher: Publisher,
-    stopping: CancellationToken,
+    observer: Observer,
     abandon: CancellationToken,
     body_limit: usize,
     sockets: TaskTracker,
 }
 
 impl Shared {
-    /// `stopping` is cancelled when the app is told to stop.
-    pub(crate) fn new(
-        state: Arc<StateMap>,
-        publisher: Publisher,
-        stopping: CancellationToken,
-        body_limit: usize,
-    ) -> Self {
+    /// Of the app that is observed.
+    pub(crate) fn new(state: Arc<StateMap>, publisher: Publisher, observer: Observer, body_limit: usize) -> Self {
         let (abandon, sockets) = (CancellationToken::new(), TaskTracker::new());
-        Self(Arc::new(Inner { state, publisher, stopping, abandon, body_limit, sockets }))
+        Self(Arc::new(Inner { state, publisher, observer, abandon, body_limit, sockets }))
     }
 
     /// That of the app that got this request.
@@ -47,8 +42,13 @@ impl Shared {
         extensions.get()
     }
 
+    pub(super) fn observer(&self) -> &Observer {
+        &self.0.observer
+    }
+
+    /// Cancelled when the app is told to stop.
     pub(super) fn stopping(&self) -> &CancellationToken {
-        &self.0.stopping
+        self.0.observer.stopping()
     }
 
     /// Cancelled when the time of a stop is up: what still runs is dropped.

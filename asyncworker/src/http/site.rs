@@ -11,8 +11,8 @@ use crate::status::Observer;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::header::{CONNECTION, CONTENT_LENGTH};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{CONNECTION, CONTENT_LENGTH, RETRY_AFTER};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::MethodRouter;
@@ -66,23 +66,33 @@ pub(super) fn assemble(
     Ok(layers.into_iter().rev().fold(router, |router, layer| layer(router)))
 }
 
-/// With what is built in, and around all of it what keeps a panic from being more than one bad answer.
-pub(super) fn complete(router: Router, builtins: Vec<Builtin>, observer: &Observer) -> Router {
-    let router =
-        builtins.into_iter().fold(router, |router, builtin| router.route(&builtin.path, (builtin.answers)(observer)));
-    router.layer(from_fn(guarded))
+/// With what is built in, and around all of it what keeps a panic from being more than one bad answer; and beside it what
+/// is there while the app starts: the same without what is the app's own.
+pub(super) fn complete(router: Router, builtins: Vec<Builtin>, observer: &Observer) -> [Router; 2] {
+    let mut routers = [router, Router::new().fallback(async || LATER)];
+    for Builtin { path, answers, .. } in builtins {
+        let answers = answers(observer);
+        routers = routers.map(|router| router.route(&path, answers.clone()));
+    }
+    routers.map(|router| router.layer(from_fn(guarded)))
 }
+
+/// What an endpoint needs may not be there yet; a client that asks again in a second finds out.
+const LATER: (StatusCode, [(HeaderName, &str); 1]) = (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")]);
 
 /// Everything that answers a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
     router: Router,
+    /// In its place while the app starts.
+    starting: Router,
     shared: Shared,
 }
 
 impl Site {
-    pub(super) fn new(router: Router, shared: Shared) -> Self {
-        Self { router, shared }
+    /// Of what [`complete`] gives.
+    pub(super) fn new([router, starting]: [Router; 2], shared: Shared) -> Self {
+        Self { router, starting, shared }
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -91,8 +101,9 @@ impl Site {
 
     pub(super) async fn answer(mut self, mut request: Request) -> Response {
         request.extensions_mut().insert(self.shared.clone());
+        let router = if self.shared.observer().is_starting() { &mut self.starting } else { &mut self.router };
         // A router is always ready, and never fails.
-        let Ok(mut response) = self.router.call(request).await;
+        let Ok(mut response) = router.call(request).await;
         let upgrades = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if self.shared.stopping().is_cancelled() && !upgrades {
             // The client is to take its next request elsewhere.

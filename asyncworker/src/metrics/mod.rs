@@ -155,4 +155,10 @@ impl Resolved {
     pub(crate) fn exposition(&self, meters: Arc<Meters>) -> Exposition {
         Exposition::new(&self.config, meters, Arc::clone(&self.more))
     }
+
+    /// The same for the server of the endpoints, which has no page where that has an address of its own.
+    pub(crate) fn beside(&self, exposition: &Exposition) -> Exposition {
+        let exposition = exposition.clone();
+        if self.address.is_some() { exposition.unserved() } else { exposition }
+    }
 }

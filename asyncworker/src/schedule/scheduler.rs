@@ -47,6 +47,10 @@ impl Scheduler {
         Self { ticks, max_concurrency, run: Arc::new(Run { name, handler, timeout, publisher, tally }), stop }
     }
 
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.run.name
+    }
+
     pub(crate) fn tally(&self) -> Arc<Tally> {
         Arc::clone(&self.run.tally)
     }
