@@ -1,7 +1,8 @@
 //! Runs that the loop polls itself, those that go on as tasks, and when what has ended is settled.
 
 use super::*;
-use crate::worker::{RUNS_A_TURN, SETTLE_DELAY};
+use crate::worker::state::SETTLE_DELAY;
+use crate::worker::turn::RUNS_A_TURN;
 use std::future::poll_fn;
 use std::sync::mpsc::sync_channel;
 use tokio::sync::oneshot;
