@@ -1,7 +1,7 @@
 //! A connection whose socket is given: the wire and the engine as they are, without lapin and without a
 //! network, for `cargo xtask counts`. Not part of the public API.
 
-use super::connection::FRAME_MAX;
+use super::dial::FRAME_MAX;
 use super::wire::{Outlet, Stream, Wire, split};
 use crate::backend::{Backend, Connect, Connection, Subscription};
 use crate::error::Error;

@@ -1,6 +1,6 @@
 //! One request for a stream, and what its answer means.
 
-use super::Config;
+use super::opened::Config;
 use crate::error::{BoxError, one_line};
 use reqwest::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Response, StatusCode, Url};
