@@ -139,7 +139,7 @@ fn socket(function: &Function) -> TokenStream {
         #[allow(dead_code)]
         const _: () = {
             fn takes_beside_a_websocket<T: ::asyncworker::__private::http::FromRequestParts<()>>() {}
-            fn concludes<T: ::asyncworker::__private::http::SocketOutcome>() {}
+            fn concludes<T: ::asyncworker::IntoResult>() {}
             fn sends<F: ::core::marker::Send>(_: F) {}
             fn check() {
                 #socket

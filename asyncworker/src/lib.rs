@@ -50,7 +50,7 @@ pub use bytes::Bytes;
 pub use emitter::{EmitError, Emitter};
 pub use error::{Error, ErrorKind};
 pub use handler::{
-    Arity, Body, Extract, Failure, Handler, IntoOutcome, ItemHandler, Layer, Next, Outcome, Scope, State,
+    Arity, Body, Extract, Failure, Handler, IntoOutcome, IntoResult, ItemHandler, Layer, Next, Outcome, Scope, State,
 };
 pub use message::{Batch, Bulk, DecodeError, Event, HeaderValue, Headers, Marks, Message, Properties};
 #[cfg(feature = "metrics")]
@@ -66,7 +66,7 @@ pub use task::{
     RunId, StopOnDrop, Stopped, Task, TaskError, TaskHandle, TaskKind, TaskOutcome, TaskRun, TaskState, TaskStatus,
     Tasks, TasksWatch,
 };
-pub use timeit::{CallbackOutput, Timeit, TimeitOutcome, TimeitReport, Transactions};
+pub use timeit::{Timeit, TimeitOutcome, TimeitReport, Transactions};
 pub use topology::{Binding, Declaration, Exchange, Queue};
 
 #[cfg(all(feature = "macros", feature = "cron"))]
@@ -107,7 +107,6 @@ pub mod __private {
     /// What the attributes of HTTP name.
     #[cfg(feature = "http")]
     pub mod http {
-        pub use crate::http::ws::SocketOutcome;
         pub use crate::http::{Argument, IntoResponse, Need, NeedsNothing, WebSocket};
         pub use axum::extract::{FromRequest, FromRequestParts};
     }

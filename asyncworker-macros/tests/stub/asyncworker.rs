@@ -3,7 +3,7 @@
 
 extern crate self as asyncworker;
 
-pub use stub::{http, Action, Arity, Extract, IntoOutcome, Message, Mount, Route, RouteOptions, Schedule};
+pub use stub::{http, Action, Arity, Extract, IntoOutcome, IntoResult, Message, Mount, Route, RouteOptions, Schedule};
 
 #[doc(hidden)]
 pub mod __private {
@@ -31,6 +31,9 @@ mod stub {
     impl Extract for Message {
         const ARITY: Arity = Arity::One;
     }
+
+    pub trait IntoResult {}
+    impl IntoResult for () {}
 
     pub trait IntoOutcome {}
     impl IntoOutcome for () {}
@@ -175,9 +178,6 @@ mod stub {
         pub trait IntoResponse {}
         impl IntoResponse for () {}
         impl IntoResponse for u32 {}
-
-        pub trait SocketOutcome {}
-        impl SocketOutcome for () {}
 
         pub struct WebSocket;
         pub struct State;

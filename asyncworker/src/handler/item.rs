@@ -1,8 +1,7 @@
 //! Handlers of one value that is no message: an event of the app, an item of a queue within the process.
 
-use super::{Arity, Extract, Failure, Scope};
+use super::{Arity, Extract, Failure, IntoResult, Scope};
 use crate::message::Bulk;
-use crate::timeit::CallbackOutput;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::any::type_name;
@@ -47,7 +46,7 @@ macro_rules! item_handler_of {
             F: Fn(T, $($argument),*) -> Fut + Clone + Send + Sync + 'static,
             T: Send + 'static,
             Fut: Future<Output = R> + Send + 'static,
-            R: CallbackOutput + 'static,
+            R: IntoResult + 'static,
             $($argument: Extract,)*
         {
             fn bind_item(self, scope: &Scope<'_>) -> Result<BoundItemHandler<T>, String> {

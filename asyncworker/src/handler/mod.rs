@@ -11,7 +11,7 @@ pub use failure::Failure;
 pub(crate) use item::BoundItemHandler;
 pub use item::ItemHandler;
 pub use layer::{Layer, Next};
-pub use outcome::{IntoOutcome, Outcome};
+pub use outcome::{IntoOutcome, IntoResult, Outcome};
 
 use crate::message::Bulk;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What a handler returns.
+//! What handlers return.
 
 use super::Failure;
 use crate::publish::Publish;
@@ -87,4 +87,38 @@ impl<R: IntoOutcome, E: Into<Failure>> IntoOutcome for Result<R, E> {
     fn into_outcome(self) -> Result<Outcome, Failure> {
         self.map_err(Into::into)?.into_outcome()
     }
+}
+
+/// What a function may return that handles no messages and so has nothing to say of them: nothing, or a `Result` of
+/// nothing with [`Failure`] or any error. Such are the handlers of websockets and of events inside the app, the items of
+/// a [`QueueService`](crate::QueueService), tasks, and callbacks of [`Timeit`](crate::Timeit).
+#[diagnostic::on_unimplemented(
+    message = "a function that handles no messages cannot return `{Self}`",
+    label = "neither `()` nor `Result<(), _>`",
+    note = "it may return nothing, or a `Result<(), _>` with `Failure` or any error"
+)]
+pub trait IntoResult: sealed::Sealed {
+    /// Its failure, if it failed.
+    ///
+    /// # Errors
+    /// That failure.
+    fn into_result(self) -> Result<(), Failure>;
+}
+
+impl IntoResult for () {
+    fn into_result(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Failure>> IntoResult for Result<(), E> {
+    fn into_result(self) -> Result<(), Failure> {
+        self.map_err(Into::into)
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for () {}
+    impl<E> Sealed for Result<(), E> {}
 }

@@ -3,8 +3,7 @@
 use super::run::{Run, TaskRun};
 use super::status::{TaskError, TaskKind, TaskOutcome};
 use crate::error::panic_message;
-use crate::handler::Failure;
-use crate::timeit::CallbackOutput;
+use crate::handler::{Failure, IntoResult};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::any::Any;
@@ -57,7 +56,7 @@ impl<P> Task<P> {
     pub fn new<F, Fut>(name: impl Into<String>, work: F) -> Self
     where
         F: FnOnce(TaskRun<P>) -> Fut + Send + 'static,
-        Fut: Future<Output: CallbackOutput> + Send + 'static,
+        Fut: Future<Output: IntoResult> + Send + 'static,
         P: Send + Sync + 'static,
     {
         // The call itself is inside, so that a panic in it is caught too.
@@ -71,7 +70,7 @@ impl<P> Task<P> {
     pub fn blocking<F, R>(name: impl Into<String>, work: F) -> Self
     where
         F: FnOnce(TaskRun<P>) -> R + Send + 'static,
-        R: CallbackOutput,
+        R: IntoResult,
     {
         let work = |run| work(run).into_result();
         Self { name: name.into().into(), work: Work::Blocking(Box::new(work)), stop_timeout: None }

@@ -2,43 +2,13 @@
 
 use super::TimeitReport;
 use crate::error::panic_message;
-use crate::handler::Failure;
+use crate::handler::IntoResult;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use tokio::runtime::Handle;
 use tracing::Instrument;
-
-/// What a callback of [`Timeit`](crate::Timeit) and an [`ItemHandler`](crate::ItemHandler) may return: nothing, or a
-/// `Result` of nothing.
-#[diagnostic::on_unimplemented(
-    message = "a callback cannot return `{Self}`",
-    label = "neither `()` nor `Result<(), _>`",
-    note = "it is an `async fn` that returns nothing, or one that returns `Result<(), Failure>`"
-)]
-pub trait CallbackOutput: sealed::Sealed {
-    #[doc(hidden)]
-    fn into_result(self) -> Result<(), Failure>;
-}
-
-impl CallbackOutput for () {
-    fn into_result(self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
-impl<E: Into<Failure>> CallbackOutput for Result<(), E> {
-    fn into_result(self) -> Result<(), Failure> {
-        self.map_err(Into::into)
-    }
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for () {}
-    impl<E> Sealed for Result<(), E> {}
-}
 
 /// A callback with its type forgotten, and its failures with it.
 pub(super) struct Callback(Box<dyn Fn(TimeitReport) -> Reporting + Send + Sync>);
@@ -47,7 +17,7 @@ impl Callback {
     pub(super) fn new<C, Fut>(callback: C) -> Self
     where
         C: Fn(TimeitReport) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: CallbackOutput> + Send,
+        Fut: Future<Output: IntoResult> + Send,
     {
         let callback = Arc::new(callback);
         Self(Box::new(move |report| {

@@ -5,10 +5,10 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use callback::CallbackOutput;
 pub use report::{TimeitOutcome, TimeitReport, Transactions};
 
 use crate::error::panic_message;
+use crate::handler::IntoResult;
 use callback::{Callback, Reporting};
 use futures_util::FutureExt;
 use std::borrow::Cow;
@@ -91,7 +91,7 @@ impl Timeit {
     pub fn new<C, Fut>(name: impl Into<Cow<'static, str>>, callback: C) -> Self
     where
         C: Fn(TimeitReport) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output: CallbackOutput> + Send,
+        Fut: Future<Output: IntoResult> + Send,
     {
         let name = name.into();
         let root =

@@ -1,7 +1,7 @@
 //! What handles a websocket.
 
 use super::{WebSocket, WebSocketUpgrade};
-use crate::handler::Failure;
+use crate::handler::{Failure, IntoResult};
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +10,8 @@ use futures_util::future::BoxFuture;
 /// An `async fn` that takes a [`WebSocket`] first, and then up to seven of axum's extractors that need no body, among
 /// them [`State<T>`](crate::State) and [`Publisher`](crate::Publisher).
 ///
-/// It is implemented for functions and closures; `A` is the tuple of their arguments and is never written.
+/// It is implemented for functions and closures; `A` is the tuple of their arguments and is never written. What it returns
+/// is an [`IntoResult`](crate::IntoResult); an `Err` is logged, and closes the websocket with 1011 (internal error).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not handle a websocket",
     label = "not a websocket's handler",
@@ -26,33 +27,6 @@ pub trait SocketHandler<A>: Clone + Send + Sync + 'static {
 /// A handler that has all its arguments but the socket.
 pub(super) type Attendance = Box<dyn FnOnce(WebSocket) -> BoxFuture<'static, Result<(), Failure>> + Send>;
 
-/// What a websocket's handler may return: nothing, or a `Result` of nothing with [`Failure`] or any error. An `Err` is
-/// logged, and closes the websocket with 1011 (internal error).
-#[diagnostic::on_unimplemented(
-    message = "a websocket's handler cannot return `{Self}`",
-    label = "not something a websocket's handler may return",
-    note = "it may return nothing, or a `Result<(), _>` with `Failure` or any error"
-)]
-pub trait SocketOutcome {
-    /// The handler's failure, if it failed.
-    ///
-    /// # Errors
-    /// That failure.
-    fn into_result(self) -> Result<(), Failure>;
-}
-
-impl SocketOutcome for () {
-    fn into_result(self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
-impl<E: Into<Failure>> SocketOutcome for Result<(), E> {
-    fn into_result(self) -> Result<(), Failure> {
-        self.map_err(Into::into)
-    }
-}
-
 macro_rules! socket_handler_of {
     ($($argument:ident),*) => {
         #[allow(non_snake_case, unused_variables)]
@@ -60,7 +34,7 @@ macro_rules! socket_handler_of {
         where
             F: Fn(WebSocket, $($argument),*) -> Fut + Clone + Send + Sync + 'static,
             Fut: Future<Output = R> + Send + 'static,
-            R: SocketOutcome + 'static,
+            R: IntoResult + 'static,
             $($argument: FromRequestParts<()> + Send + 'static,)*
         {
             async fn prepare(self, parts: &mut Parts) -> Result<Attendance, Response> {

@@ -35,7 +35,7 @@ mod upgrade;
 
 pub use axum::Error;
 pub use axum::extract::ws::{CloseCode, CloseFrame, Message, Utf8Bytes, close_code};
-pub use handler::{SocketHandler, SocketOutcome};
+pub use handler::SocketHandler;
 pub use origin::{AllowedOrigins, CheckedOrigin, ForeignOrigin};
 pub use socket::WebSocket;
 pub use upgrade::WebSocketUpgrade;

@@ -1,7 +1,7 @@
 //! An open websocket, and its end.
 
-use super::{CloseCode, CloseFrame, Ending, Error, Message, SocketOutcome, close_code};
-use crate::handler::Failure;
+use super::{CloseCode, CloseFrame, Ending, Error, Message, close_code};
+use crate::handler::{Failure, IntoResult};
 use axum::extract::ws::WebSocket as Inner;
 use futures_util::future::BoxFuture;
 use futures_util::sink::{Sink, SinkExt};
@@ -211,12 +211,12 @@ fn closed() -> Error {
 pub(super) async fn attend<F, Fut>(inner: Inner, ending: Ending, handler: F, stopping: &CancellationToken)
 where
     F: FnOnce(WebSocket) -> Fut,
-    Fut: Future<Output: SocketOutcome>,
+    Fut: Future<Output: IntoResult>,
 {
     let protocol = inner.protocol().and_then(|protocol| Some(protocol.to_str().ok()?.to_owned()));
     let (inner, gone) = (Mutex::new(Some(inner)), AtomicBool::new(false));
     let shared = Arc::new(SharedSocket { inner, protocol, gone, ending });
-    let handler = handler(WebSocket::new(&shared, stopping)).map(SocketOutcome::into_result);
+    let handler = handler(WebSocket::new(&shared, stopping)).map(IntoResult::into_result);
     let mut handler = pin!(AssertUnwindSafe(handler).catch_unwind());
     let ended = tokio::select! {
         // Before the handler sees it and ends, and the websocket is closed as if nothing had happened.

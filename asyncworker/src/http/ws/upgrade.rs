@@ -1,8 +1,8 @@
 //! From a request to a websocket.
 
-use super::handler::SocketOutcome;
 use super::socket::attend;
 use super::{Ending, WebSocket};
+use crate::handler::IntoResult;
 use crate::http::shared::{NoApp, Shared};
 use crate::http::traffic::Traffic;
 use axum::extract::FromRequestParts;
@@ -53,7 +53,7 @@ impl WebSocketUpgrade {
     pub fn on_upgrade<F, Fut>(self, handler: F) -> Response
     where
         F: FnOnce(WebSocket) -> Fut + Send + 'static,
-        Fut: Future<Output: SocketOutcome> + Send + 'static,
+        Fut: Future<Output: IntoResult> + Send + 'static,
     {
         let Self { shared, ending, .. } = &self;
         let (shared, ending) = (shared.clone(), ending.clone());
