@@ -1,4 +1,4 @@
-//! Messages in the traces of OpenTelemetry: feature `otel`.
+//! Messages in the traces of OpenTelemetry: feature `otel`. Requests are in `http/trace.rs`.
 //!
 //! The spans are those of `tracing`, with the target [`TARGET`]; a layer of `tracing-opentelemetry` makes them what they
 //! are to be. Where nobody listens to that target there is no span, and nothing is read or written.
@@ -16,7 +16,7 @@ use tracing::Span;
 use tracing::field::Empty;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-const TARGET: &str = "asyncworker::otel";
+pub(crate) const TARGET: &str = "asyncworker::otel";
 
 /// The span of a handler's run over a bulk, if anybody listens.
 ///
@@ -127,7 +127,8 @@ pub(crate) fn scheduled(name: &str) -> Option<Span> {
     (!span.is_disabled()).then_some(span)
 }
 
-fn error(span: &Span, description: String, kind: &str) {
+/// Says that what a span is about has failed.
+pub(crate) fn error(span: &Span, description: String, kind: &str) {
     span.set_status(Status::error(description));
     span.set_attribute("error.type", kind.to_owned());
 }

@@ -1,6 +1,7 @@
 //! Traces that go with messages: one from the request to the last handler, and links where bulks join several.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use asyncworker::http::{Path, StatusCode};
 use asyncworker::prelude::*;
 use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::{SpanKind, Status, TracerProvider};
@@ -10,7 +11,7 @@ use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData
 use std::collections::HashMap;
 use std::sync::OnceLock;
 use std::time::Duration;
-use tests::{Broker, LIMIT, on_both_brokers, until};
+use tests::{Broker, Http as Client, LIMIT, on_both_brokers, until};
 use tracing::{Instrument, Level};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -160,5 +161,62 @@ async fn a_context_that_was_put_into_a_message_by_hand_stays_and_is_linked_to(br
     assert_eq!(processed.parent_span_id, by_hand.span_id());
     assert_eq!(links(&published), [by_hand.span_id()]);
     assert_ne!(published.span_context.trace_id(), by_hand.trace_id());
+    app.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_is_handled_in_its_trace_and_what_it_publishes_is_within_it() {
+    const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    async fn place(publisher: Publisher, Path(id): Path<u64>) -> Result<StatusCode, Failure> {
+        publisher.publish(Publish::json(&id)?.to("placed")).await?;
+        Ok(StatusCode::ACCEPTED)
+    }
+    async fn fails() -> Result<(), Failure> {
+        Err(Failure::new("no stock"))
+    }
+    exporter();
+    let broker = Memory::new();
+    broker.declare(Queue::new("placed")).unwrap();
+    let endpoints = [Endpoint::post("/orders/{id}", place), Endpoint::get("/stock", fails)];
+    let app = App::new().connect(broker).http(Http::bind("127.0.0.1:0")).mount(endpoints).start().await.unwrap();
+    let address = app.http_address().unwrap();
+    let mut client = Client::connect(address).await;
+    client.send(format!(
+        "POST /orders/7?token=secret HTTP/1.1\r\nhost: {address}\r\nuser-agent: test/1\r\ntraceparent: {CONTEXT}\r\n\r\n"
+    )).await;
+    assert_eq!(client.answer().await.status, 202);
+    assert_eq!(client.get("/stock").await.status, 500);
+    assert_eq!(client.get("/livez").await.status, 200);
+    assert_eq!(client.get("/nowhere").await.status, 404);
+
+    let (placed, published) = (span("POST /orders/{id}").await, span("publish placed").await);
+    assert!(is_child(&published, &placed), "{published:?}");
+    assert_eq!(placed.span_context.trace_id().to_string(), CONTEXT[3..35]);
+    assert_eq!(placed.parent_span_id.to_string(), CONTEXT[36..52]);
+    assert_eq!((&placed.span_kind, &placed.status), (&SpanKind::Server, &Status::Unset));
+    for (key, expected) in [
+        ("http.request.method", Value::from("POST")),
+        ("http.route", "/orders/{id}".into()),
+        ("http.response.status_code", 202.into()),
+        ("url.path", "/orders/7".into()),
+        ("url.scheme", "http".into()),
+        ("server.address", "127.0.0.1".into()),
+        ("server.port", i64::from(address.port()).into()),
+        ("client.address", "127.0.0.1".into()),
+        ("user_agent.original", "test/1".into()),
+        ("network.protocol.version", "1.1".into()),
+    ] {
+        assert_eq!(attribute(&placed, key), Some(expected), "{key}: {placed:?}");
+    }
+    assert!(!format!("{placed:?}").contains("secret"), "{placed:?}");
+
+    let failed = span("GET /stock").await;
+    assert_eq!((&failed.status, failed.parent_span_id), (&Status::error("no stock"), opentelemetry::SpanId::INVALID));
+    assert_eq!(attribute(&failed, "error.type"), Some("500".into()));
+    // What no endpoint answers has no route to be named by, and is nothing that went wrong here.
+    let unknown = span("GET").await;
+    assert_eq!((&unknown.status, attribute(&unknown, "http.route")), (&Status::Unset, None));
+    let spans = exporter().get_finished_spans().unwrap();
+    assert!(spans.iter().all(|span| !span.name.contains("livez")), "a probe is traced");
     app.shutdown().await.unwrap();
 }

@@ -14,6 +14,8 @@ mod settings;
 mod shared;
 mod site;
 mod test_client;
+#[cfg(feature = "otel")]
+mod trace;
 mod traffic;
 pub mod ws;
 

@@ -5,6 +5,8 @@ use super::needs::Offer;
 use super::paths::{Claim, check};
 use super::settings::Wrap;
 use super::shared::Shared;
+#[cfg(feature = "otel")]
+use super::trace::trace;
 use crate::error::Error;
 use crate::handler::Failure;
 use crate::status::Observer;
@@ -69,12 +71,20 @@ pub(super) fn assemble(
 /// With what is built in, and around all of it what keeps a panic from being more than one bad answer; and beside it what
 /// is there while the app starts: the same without what is the app's own.
 pub(super) fn complete(router: Router, builtins: Vec<Builtin>, observer: &Observer) -> [Router; 2] {
-    let mut routers = [router, Router::new().fallback(async || LATER)];
+    let mut routers = [router, Router::new().fallback(async || LATER)].map(around);
     for Builtin { path, answers, .. } in builtins {
-        let answers = answers(observer);
+        let answers = answers(observer).layer(from_fn(guarded));
         routers = routers.map(|router| router.route(&path, answers.clone()));
     }
-    routers.map(|router| router.layer(from_fn(guarded)))
+    routers
+}
+
+/// Around what is the app's own. What is built in is not traced: probes would be most of it.
+fn around(router: Router) -> Router {
+    let router = router.layer(from_fn(guarded));
+    #[cfg(feature = "otel")]
+    let router = trace(router);
+    router
 }
 
 /// What an endpoint needs may not be there yet; a client that asks again in a second finds out.
@@ -144,9 +154,9 @@ async fn guarded(request: Request<Body>, next: Next) -> Response {
     }
 }
 
-/// Why the handler failed, for the log.
+/// Why the handler failed, for the log and the trace.
 #[derive(Debug, Clone)]
-struct Failed(String);
+pub(super) struct Failed(pub(super) String);
 
 /// 500, without the reason, which is logged: it may hold what is no client's business.
 impl IntoResponse for Failure {
