@@ -138,6 +138,35 @@ async fn a_shutdown_closes_at_once_when_the_handler_is_at_something_else_and_wai
     stopping.await.unwrap().unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_shutdown_closes_with_going_away_also_where_the_handler_fails_over_it_first() {
+    let handler = async |mut socket: WebSocket| -> Result<(), ws::Error> {
+        loop {
+            socket.send(ws::Message::text("and on")).await?;
+            tokio::task::yield_now().await;
+        }
+    };
+    let (running, address) = start(Endpoint::ws("/", handler)).await;
+    let clients = (0..64).map(async |_| {
+        let mut client = Socket::connect(address, "/").await;
+        assert_eq!(client.text().await, "and on");
+        client
+    });
+    let clients = futures_util::future::join_all(clients).await;
+    let closed = clients.into_iter().map(async |mut client| {
+        loop {
+            match client.next().await {
+                Some(Message::Close(Some(frame))) => break u16::from(frame.code),
+                Some(_) => {}
+                None => panic!("no close"),
+            }
+        }
+    });
+    let (stopped, codes) = tokio::join!(running.shutdown(), futures_util::future::join_all(closed));
+    stopped.unwrap();
+    assert_eq!(codes, [1001; 64]);
+}
+
 #[tokio::test]
 async fn a_handler_that_does_not_end_is_given_up_at_the_deadline_and_told_of() {
     let handler = async |_: WebSocket| std::future::pending::<()>().await;

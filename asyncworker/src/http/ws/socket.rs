@@ -203,6 +203,9 @@ impl SharedSocket {
     }
 }
 
+/// What a client is told when the app stops.
+const AWAY: (CloseCode, &str) = (close_code::AWAY, "the app is stopping");
+
 fn closed() -> Error {
     Error::new("the websocket is closed")
 }
@@ -223,7 +226,7 @@ where
         biased;
         () = stopping.cancelled() => {
             // The handler is polled on: it may be at something else than the socket.
-            let close = shared.close(close_code::AWAY, "the app is stopping");
+            let close = shared.close(AWAY.0, AWAY.1);
             let (ended, ()) = tokio::join!(handler, close);
             ended
         }
@@ -240,6 +243,8 @@ where
             (close_code::ERROR, "the handler failed")
         }
     };
+    // It may have ended because it saw the stop first, on another thread, after the stop was looked for here.
+    let (code, reason) = if stopping.is_cancelled() { AWAY } else { (code, reason) };
     let (code, reason) = shared.ending.said().unwrap_or((code, reason));
     shared.close(code, reason).await;
 }
