@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use tests::{
-    Client, EventServer, Http, LIMIT, Relay, Reply, Socket, Worker, broker_address, ctl, until, until_async, url_to,
+    Browser, Client, EventServer, Http, LIMIT, Relay, Reply, Worker, broker_address, ctl, until, until_async, url_to,
 };
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -268,15 +268,27 @@ async fn long_tasks_are_started_listed_and_stopped_and_one_is_tied_to_a_page() {
     assert_eq!(ask("DELETE", "/tasks/import").await, (200, r#"{"outcome":"cancelled"}"#.to_owned()));
     assert_eq!(ask("DELETE", "/tasks/export").await.0, 404);
 
-    assert!(ask("GET", "/").await.1.contains("/primes"));
-    let mut page = Socket::connect(address, "/primes").await;
-    let first = page.json().await;
-    assert_eq!((&first["name"], &first["state"]), (&"primes".into(), &"running".into()));
-    page.send("restart").await;
-    while page.json().await["outcome"] != "cancelled" {}
-    let second = page.json().await;
-    assert!(second["state"] == "running" && second["run"] != first["run"], "{second}");
-    drop(page);
+    let browser = Browser::start().await;
+    let page = browser.open(format_args!("http://{address}/")).await;
+    let shows = async |what: &str| {
+        page.until(&format!("document.querySelector('#status').textContent.includes({what:?})")).await
+    };
+    let run = async || page.run("return JSON.parse(document.querySelector('#status').textContent).run").await;
+    shows(r#""name":"primes""#).await;
+    shows(r#""state":"running""#).await;
+    let first = run().await;
+    page.click("button:nth-of-type(1)").await;
+    shows(r#""outcome":"cancelled""#).await;
+    assert_eq!(run().await, first);
+    page.click("button:nth-of-type(2)").await;
+    shows(r#""state":"running""#).await;
+    let second = run().await;
+    assert_ne!(second, first);
+    page.reload().await;
+    shows(r#""state":"running""#).await;
+    assert_ne!(run().await, second, "the one before has ended with the page before");
+    let _other = browser.open(format_args!("http://{address}/tasks")).await;
+    page.close().await;
     until_async("it has ended with its page", LIMIT, || async {
         let list = Http::connect(address).await.get("/tasks").await.body;
         !list.contains("running") && list.contains("primes")
