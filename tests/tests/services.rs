@@ -65,7 +65,9 @@ async fn readyz_is_503_while_a_service_restarts_and_200_when_it_is_ready_again()
     until_async("it is not ready", LIMIT, || async { readyz().await.status == 503 }).await;
     let state = || app.status().services[0].state;
     until("it runs again", LIMIT, || state() == ServiceState::Starting).await;
-    assert_eq!(readyz().await.status, 503, "a run that is not ready yet is no better");
+    let answer = readyz().await;
+    assert_eq!(answer.status, 503, "a run that is not ready yet is no better");
+    assert!(answer.body.contains(r#""waiting_for":["gated"]"#), "{}", answer.body);
 
     gated.may_be_ready.notify_one();
     until_async("it is ready", LIMIT, || async { readyz().await.status == 200 }).await;
