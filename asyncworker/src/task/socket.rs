@@ -195,10 +195,10 @@ async fn show<P: Clone>(mut outgoing: impl Sink<Message> + Unpin, shown: &watch:
     heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     heartbeat.reset();
     loop {
-        let message = tokio::select! {
+        let messages = tokio::select! {
             // Before what there is of the next run, the last of the one before it.
             biased;
-            status = next_status(&mut watched) => Some(Message::text(status)),
+            status = next_status(&mut watched) => [Some(Message::text(status)), None],
             // Who has sent it is this function's caller, and there.
             _ = news.changed() => {
                 let mut refused = None;
@@ -206,15 +206,15 @@ async fn show<P: Clone>(mut outgoing: impl Sink<Message> + Unpin, shown: &watch:
                     refused = shown.refused.take();
                     false
                 });
-                follow(&mut watched, &news.borrow_and_update());
-                refused.map(|why| Message::text(json!({ "error": why }).to_string()))
+                let end = follow(&mut watched, &news.borrow_and_update());
+                [end.map(Message::text), refused.map(|why| Message::text(json!({ "error": why }).to_string()))]
             }
-            _ = heartbeat.tick() => Some(Message::Ping(bytes::Bytes::new())),
+            _ = heartbeat.tick() => [Some(Message::Ping(bytes::Bytes::new())), None],
         };
-        if let Some(message) = message
-            && outgoing.send(message).await.is_err()
-        {
-            return;
+        for message in messages.into_iter().flatten() {
+            if outgoing.send(message).await.is_err() {
+                return;
+            }
         }
     }
 }
@@ -227,20 +227,35 @@ struct Watched<P> {
     next: Instant,
 }
 
-/// Watches the run that is there now.
-fn follow<P: Clone>(watched: &mut Option<Watched<P>>, shown: &Shown<P>) {
-    if let Some((run, _)) = &shown.run
-        && watched.as_ref().is_none_or(|watched| watched.run.id() != run.id())
-    {
-        let mut state = run.run.watch();
-        state.mark_changed();
-        *watched = Some(Watched { run: run.clone(), state, next: Instant::now() });
+impl<P> Watched<P> {
+    /// What the run does, of which note is taken.
+    fn status(&mut self) -> String {
+        self.state.mark_unchanged();
+        self.run.progress.mark_unchanged();
+        self.next = Instant::now() + PAUSE;
+        // What a progress is that is no JSON, the status has made null.
+        serde_json::to_string(&self.run.status()).unwrap_or_default()
     }
+}
+
+/// Watches the run that is there now. Gives the end of the one before, where that was not sent: those who wait for an end are
+/// woken one by one, so that who starts the next run for it may be there first.
+fn follow<P: Clone>(watched: &mut Option<Watched<P>>, shown: &Shown<P>) -> Option<String> {
+    let (run, _) = shown.run.as_ref()?;
+    if watched.as_ref().is_some_and(|watched| watched.run.id() == run.id()) {
+        return None;
+    }
+    let mut state = run.run.watch();
+    state.mark_changed();
+    let mut before = watched.replace(Watched { run: run.clone(), state, next: Instant::now() })?;
+    let unsent = before.run.run.is_ended() && before.state.has_changed().unwrap_or(false);
+    unsent.then(|| before.status())
 }
 
 /// What the run does, when that has changed; never where there is none.
 async fn next_status<P>(watched: &mut Option<Watched<P>>) -> String {
-    let Some(Watched { run, state, next }) = watched else { return pending().await };
+    let Some(watched) = watched else { return pending().await };
+    let Watched { run, state, next } = &mut *watched;
     // Given up halfway by its caller, it has taken note of nothing.
     tokio::select! {
         () = sleep_until(*next) => {}
@@ -250,11 +265,7 @@ async fn next_status<P>(watched: &mut Option<Watched<P>>) -> String {
         _ = state.changed() => {}
         _ = run.progress.changed() => {}
     }
-    state.mark_unchanged();
-    run.progress.mark_unchanged();
-    *next = Instant::now() + PAUSE;
-    // What a progress is that is no JSON, the status has made null.
-    serde_json::to_string(&run.status()).unwrap_or_default()
+    watched.status()
 }
 
 #[cfg(test)]

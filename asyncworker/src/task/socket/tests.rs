@@ -341,3 +341,27 @@ async fn a_client_that_comes_when_the_app_is_stopping_is_told_so() {
     let (mut client, _serving) = Client::connect(&tasks, endless("import"));
     assert_eq!(client.refusal().await, "the app is stopping: the task `import` is not started");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_is_sent_before_the_next_one_though_that_is_there_first() {
+    let tasks = Tasks::new();
+    let mut shown = Shown { run: None, refused: None };
+    let mut watched = None;
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        let run = tasks.start(endless("import")()).unwrap();
+        shown.run = Some((run.clone(), run.stop_on_drop()));
+        ends.extend(follow(&mut watched, &shown));
+        next_status(&mut watched).await;
+        // It has ended, and nobody was told who sends that.
+        run.stop().await;
+    }
+    let ends: Vec<Value> = ends.iter().map(|end| serde_json::from_str(end).unwrap()).collect();
+    assert_eq!(ends.iter().map(|end| &end["outcome"]).collect::<Vec<_>>(), ["cancelled", "cancelled"]);
+    assert!(ends[0]["run"].as_u64() < ends[1]["run"].as_u64(), "{ends:?}");
+
+    next_status(&mut watched).await;
+    let run = tasks.start(endless("import")()).unwrap();
+    shown.run = Some((run.clone(), run.stop_on_drop()));
+    assert_eq!(follow(&mut watched, &shown), None, "it was sent already");
+}
