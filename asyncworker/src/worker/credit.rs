@@ -9,6 +9,10 @@ use std::time::Duration;
 /// What a run in place may take on average, in nanoseconds.
 const FREE: i64 = 5_000;
 
+/// What it may take besides for each message of its bulk behind the first: as many single runs would be in place for
+/// longer, and a bulk that is a task costs a thread's wake-up before it and one after it, while its broker waits.
+const FREE_MESSAGE: i64 = 1_000;
+
 /// What is added for a run that was polled in place and did not end by it: it becomes a task all the same.
 const IN_VAIN: i64 = 2 * FREE;
 
@@ -22,8 +26,8 @@ const LIMIT: i64 = 10_000_000;
 
 /// What runs in place may still take, in nanoseconds: a debt when it is below 0, and then runs are tasks.
 ///
-/// So runs in place take at most `FREE` each, `LIMIT` and one more run, however long a run is; and while they
-/// are long, one out of (its length / `PAID_BACK`) is in place, out of 40,000 at the most.
+/// So runs in place take at most `FREE` and their `FREE_MESSAGE`s each, `LIMIT` and one more run, however long a run is;
+/// and while they are long, one out of (its length / `PAID_BACK`) is in place, out of 40,000 at the most.
 #[derive(Debug, Default)]
 pub(super) struct Credit(i64);
 
@@ -33,11 +37,16 @@ impl Credit {
         self.0 >= 0
     }
 
-    /// A run was polled in place, for so long.
-    pub(super) fn in_place(&mut self, took: Duration, ended: bool) {
+    /// A run over so many messages was polled in place, for so long.
+    pub(super) fn in_place(&mut self, messages: usize, took: Duration, ended: bool) {
         let took = i64::try_from(took.as_nanos()).unwrap_or(i64::MAX);
-        let cost = if ended { took } else { took.saturating_add(IN_VAIN) };
-        self.0 = self.0.saturating_add(FREE).saturating_sub(cost).clamp(-LIMIT, LIMIT);
+        let behind = i64::try_from(messages.saturating_sub(1)).unwrap_or(i64::MAX);
+        let (free, cost) = if ended {
+            (FREE.saturating_add(behind.saturating_mul(FREE_MESSAGE)), took)
+        } else {
+            (FREE, took.saturating_add(IN_VAIN))
+        };
+        self.0 = self.0.saturating_add(free).saturating_sub(cost).clamp(-LIMIT, LIMIT);
     }
 
     /// A run became a task at once.
@@ -52,12 +61,17 @@ mod tests {
 
     /// How many of so many runs are polled in place, when each takes as long as `took` says of its number.
     fn in_place(credit: &mut Credit, runs: u32, took: impl Fn(u32) -> (Duration, bool)) -> u32 {
+        bulks_in_place(credit, runs, 1, took)
+    }
+
+    /// The same of bulks of so many messages.
+    fn bulks_in_place(credit: &mut Credit, runs: u32, messages: usize, took: impl Fn(u32) -> (Duration, bool)) -> u32 {
         let mut in_place = 0;
         for run in 0..runs {
             if credit.is_good() {
                 in_place += 1;
                 let (took, ended) = took(run);
-                credit.in_place(took, ended);
+                credit.in_place(messages, took, ended);
             } else {
                 credit.as_task();
             }
@@ -68,6 +82,17 @@ mod tests {
     #[test]
     fn short_runs_are_all_in_place() {
         assert_eq!(in_place(&mut Credit::default(), 100_000, |_| (Duration::from_micros(4), true)), 100_000);
+    }
+
+    #[test]
+    fn a_bulk_may_take_a_microsecond_more_for_each_message_behind_the_first() {
+        let bulks = |messages, micros, ended| {
+            let took = Duration::from_micros(micros);
+            bulks_in_place(&mut Credit::default(), 1_000, messages, |_| (took, ended))
+        };
+        assert_eq!(bulks(100, 104, true), 1_000);
+        assert!(bulks(100, 204, true) < 10);
+        assert!(bulks(100, 1, false) < 100, "what waits is a task, however many messages it has");
     }
 
     #[test]
@@ -111,7 +136,7 @@ mod tests {
     #[test]
     fn any_debt_is_paid_back() {
         let mut credit = Credit::default();
-        credit.in_place(Duration::MAX, false);
+        credit.in_place(usize::MAX, Duration::MAX, false);
         (0..40_000).for_each(|_| credit.as_task());
         assert!(credit.is_good());
     }

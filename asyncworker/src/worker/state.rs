@@ -175,7 +175,7 @@ impl State {
             let start = std::mem::replace(&mut self.now, Instant::now());
             let took = self.now - start;
             self.turn.ran(took);
-            self.credit.in_place(took, matches!(polled, Polled::Ended(_)));
+            self.credit.in_place(messages, took, matches!(polled, Polled::Ended(_)));
             match polled {
                 Polled::Ended(conclusion) => {
                     self.counts.handled(took);
