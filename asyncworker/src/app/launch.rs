@@ -95,7 +95,7 @@ impl App {
         };
         let routes = Routes::mount(self.routes, &ground, stop.clone())?;
         let scope = Scope::of_app(&self.state, &publisher);
-        let schedules = Schedules::plan(self.schedules, &scope, stop.clone())?;
+        let schedules = Schedules::plan(self.schedules, &scope, &meters, stop.clone())?;
         let declarations = Declarations::sort(self.declarations, &connections)?;
         emitter.bind(self.subscriptions, &scope).map_err(Error::configuration)?;
         services.resolve(&scope)?;

@@ -4,6 +4,7 @@ use super::hooks::Context;
 use super::parts::{Part, drained};
 use crate::error::Error;
 use crate::handler::Scope;
+use crate::meter::Meters;
 use crate::schedule::{Schedule, Scheduler, Tally};
 use crate::worker::Stop;
 use async_trait::async_trait;
@@ -26,7 +27,12 @@ impl Schedules {
     ///
     /// # Errors
     /// What is wrong with a schedule, by its name.
-    pub(super) fn plan(schedules: Vec<Schedule>, scope: &Scope<'_>, stop: Stop) -> Result<Self, Error> {
+    pub(super) fn plan(
+        schedules: Vec<Schedule>,
+        scope: &Scope<'_>,
+        meters: &Meters,
+        stop: Stop,
+    ) -> Result<Self, Error> {
         let mut names = HashSet::new();
         let mut planned = Vec::new();
         for schedule in schedules {
@@ -36,7 +42,9 @@ impl Schedules {
                     "two schedules are named `{name}`; give one of them another name by `name = \"..\"` or `.name(..)`"
                 )));
             }
-            planned.push(Scheduler::new(name, schedule.plan(scope)?, scope.publisher.clone(), stop.clone()));
+            let scheduler = Scheduler::new(name, schedule.plan(scope)?, scope.publisher.clone(), stop.clone());
+            meters.schedule(scheduler.name(), &scheduler.tally());
+            planned.push(scheduler);
         }
         Ok(Self { planned, running: JoinSet::new(), stop })
     }

@@ -4,6 +4,7 @@ use super::{Counter, Gauge, Histogram, HttpMeter, Sheet};
 use crate::message::Entry;
 use crate::publish::{PublishError, PublishErrorKind};
 use crate::route::{Action, Protocol};
+use crate::schedule;
 use crate::worker::Progress;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +32,8 @@ pub(crate) struct Meters {
 pub(crate) struct Counted {
     pub(crate) routes: Vec<Arc<RouteCounts>>,
     pub(crate) connections: Vec<Arc<ConnectionCounts>>,
+    /// They count for themselves.
+    pub(crate) schedules: Vec<(Arc<str>, Arc<schedule::Tally>)>,
 }
 
 impl Default for Meters {
@@ -85,6 +88,11 @@ impl Meters {
     /// Shows what a connection counts.
     pub(crate) fn shows(&self, meter: &ConnectionMeter) {
         self.with(|counted| counted.connections.push(Arc::clone(&meter.0)));
+    }
+
+    /// Shows what a schedule counts.
+    pub(crate) fn schedule(&self, name: &Arc<str>, tally: &Arc<schedule::Tally>) {
+        self.with(|counted| counted.schedules.push((Arc::clone(name), Arc::clone(tally))));
     }
 
     pub(crate) fn http(&self) -> &HttpMeter {

@@ -5,6 +5,7 @@
 use crate::message::Entry;
 use crate::publish::PublishError;
 use crate::route::{Action, Protocol};
+use crate::schedule;
 use crate::worker::Progress;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ impl Meters {
     }
 
     pub(crate) fn shows(&self, _meter: &ConnectionMeter) {}
+
+    pub(crate) fn schedule(&self, _name: &Arc<str>, _tally: &Arc<schedule::Tally>) {}
 }
 
 #[derive(Debug, Clone)]

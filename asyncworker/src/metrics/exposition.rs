@@ -9,8 +9,10 @@ use crate::meter::{
     ACTIONS, Answered, Answers, ConnectionCounts, Counter, Histogram, HttpMeter, Meters, QueueCounts, RouteCounts,
 };
 use crate::route::{Action, Protocol};
+use crate::schedule::Tally;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// What an app shows of itself. A clone is the same.
 #[derive(Debug, Clone)]
@@ -60,6 +62,9 @@ impl Exposition {
             writing.protocol = Protocol::Sse;
             writing.queues(&sse);
             writing.routes(&sse);
+        }
+        if !counted.schedules.is_empty() {
+            writing.schedules(&counted.schedules);
         }
         writing.requests(self.http());
         for (definition, value) in process::samples() {
@@ -192,6 +197,21 @@ impl Writing<'_> {
             for route in routes {
                 let oldest = route.progress.oldest_unsettled().unwrap_or_default();
                 metric.sample(&[("route", &route.name)], oldest.as_millis());
+            }
+        });
+    }
+
+    fn schedules(&mut self, schedules: &[(Arc<str>, Arc<Tally>)]) {
+        self.metric(SCHEDULE_RUNS, |metric| {
+            for (name, tally) in schedules {
+                for (outcome, runs) in [("completed", &tally.completed), ("failed", &tally.failures)] {
+                    metric.sample(&[("schedule", name), ("outcome", outcome)], runs.load(Relaxed));
+                }
+            }
+        });
+        self.metric(SKIPPED_TICKS, |metric| {
+            for (name, tally) in schedules {
+                metric.sample(&[("schedule", name)], tally.skipped.load(Relaxed));
             }
         });
     }

@@ -74,6 +74,10 @@ metrics! {
         "Time since the oldest of these came, in milliseconds";
     SETTLE_FRAMES: Counter "amqp_settle_frames" ["route"]
         "Frames sent to settle messages: basic.ack, basic.reject and basic.nack";
+    SCHEDULE_RUNS: Counter "schedule_runs" ["schedule", "outcome"]
+        "Runs of schedules that have ended: completed or failed";
+    SKIPPED_TICKS: Counter "schedule_skipped_ticks" ["schedule"]
+        "Ticks at which no run began, for as many as may be were under way";
     REQUEST_DURATION: Histogram "http_request_duration_ms" ["method", "path", "status"]
         "Time from a request to its answer's head, in milliseconds";
     RESPONSE_SIZE: Histogram "http_response_size_bytes" ["method", "path", "status"]

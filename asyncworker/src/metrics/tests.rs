@@ -9,6 +9,8 @@ use crate::prelude::*;
 use crate::{Publish, Running};
 use nom_openmetrics::MetricDescriptor;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -144,7 +146,8 @@ const CONNECTION: [(&str, &str); 1] = [("connection", "default")];
 #[tokio::test(start_paused = true)]
 async fn every_metric_of_the_table_is_there_with_its_labels_and_no_other() {
     let broker = Memory::new();
-    let running = app(&broker, 2).http(Http::unbound()).start().await.unwrap();
+    let schedule = Schedule::every(Duration::from_secs(1)).handler(async || {});
+    let running = app(&broker, 2).http(Http::unbound()).mount([schedule]).start().await.unwrap();
     push(&broker, "orders", &["1", r#""reject""#, r#""requeue""#, "{", r#""fail""#, "2"]);
     push(&broker, "orders.late", &["3"]);
     running.publisher().publish(Publish::raw("4").to("orders")).await.unwrap();
@@ -295,6 +298,32 @@ async fn apps_of_one_process_count_apart() {
     assert!(!beside.metrics().contains("asyncworker"));
     running.shutdown().await.unwrap();
     beside.shutdown().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn runs_of_schedules_are_counted_by_their_outcome_and_so_are_skipped_ticks() {
+    async fn refresh(State(runs): State<Arc<AtomicUsize>>) -> Result<(), Failure> {
+        match runs.fetch_add(1, Relaxed) {
+            0 | 1 => {}
+            2 => return Err(Failure::new("told to")),
+            // Over two ticks.
+            _ => sleep(Duration::from_millis(2_500)).await,
+        }
+        Ok(())
+    }
+    let runs = Arc::new(AtomicUsize::new(0));
+    let schedule = Schedule::every(Duration::from_secs(1)).name("refresh").handler(refresh);
+    let running = App::new().state(Arc::clone(&runs)).mount([schedule]).start().await.unwrap();
+    // The ticks 0 to 5, and a bit: two runs end well, one fails, the fourth goes on.
+    sleep(Duration::from_millis(5_200)).await;
+    let page = Page::of(&running);
+    assert_eq!(runs.load(Relaxed), 4);
+    for (outcome, runs) in [("completed", 2.0), ("failed", 1.0)] {
+        let labels = [("schedule", "refresh"), ("outcome", outcome)];
+        assert_eq!(page.value("asyncworker_schedule_runs", &labels), runs, "{outcome}");
+    }
+    assert_eq!(page.value("asyncworker_schedule_skipped_ticks", &[("schedule", "refresh")]), 2.0);
+    running.shutdown().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

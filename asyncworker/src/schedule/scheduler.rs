@@ -19,6 +19,8 @@ use tracing::{Instrument, Span};
 pub(crate) struct Tally {
     pub(crate) running: AtomicUsize,
     pub(crate) runs: AtomicU64,
+    /// Of these, the ones that ended well.
+    pub(crate) completed: AtomicU64,
     pub(crate) failures: AtomicU64,
     pub(crate) skipped: AtomicU64,
 }
@@ -120,12 +122,14 @@ impl Run {
             Ok(outcome) => self.publisher.publish_all(outcome.publish).await.map_err(Failure::from),
             Err(failure) => Err(failure),
         };
-        if let Err(error) = result {
-            self.tally.failures.fetch_add(1, Ordering::Relaxed);
-            #[cfg(feature = "otel")]
-            crate::otel::failed(&error);
-            tracing::warn!(schedule = &*self.name, %error, "the run failed");
-        }
+        let Err(error) = result else {
+            self.tally.completed.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        self.tally.failures.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "otel")]
+        crate::otel::failed(&error);
+        tracing::warn!(schedule = &*self.name, %error, "the run failed");
     }
 
     async fn handle(&self) -> Result<Outcome, Failure> {
