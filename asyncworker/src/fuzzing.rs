@@ -4,6 +4,8 @@
 
 #[cfg(feature = "amqp")]
 pub use crate::backend::amqp::fuzzing::{properties, reader};
+#[cfg(feature = "sse")]
+pub use crate::backend::sse::fuzzing::events;
 pub use crate::worker::fuzzing::bucket;
 pub use crate::worker::fuzzing::window;
 

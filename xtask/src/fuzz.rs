@@ -14,7 +14,7 @@ use crate::failure::{Failure, Result};
 use crate::packages::{self, Package};
 use crate::workspace::{cargo, on_path, root, target_folder, variable};
 
-const TARGETS: [&str; 4] = ["reader", "properties", "window", "bucket"];
+const TARGETS: [&str; 5] = ["reader", "properties", "events", "window", "bucket"];
 
 /// What `cargo fuzz build --sanitizer none` sets.
 const FLAGS: [&str; 9] = [

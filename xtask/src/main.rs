@@ -5,7 +5,7 @@
 //! * `bench` measures the library and others against a broker of its own and writes a table.
 //! * `chaos` strikes a worker with every fault there is and proves that no message is lost.
 //! * `counts` holds what a message costs in instructions and allocations against its budget.
-//! * `fuzz` looks for inputs that the reader, the settle window and the bucket get wrong.
+//! * `fuzz` looks for inputs that the readers, the settle window and the bucket get wrong.
 //! * `lowest` builds the library with the lowest versions that it states of its dependencies.
 //! * `msrv` checks the minimum Rust version that the workspace states.
 //!
@@ -61,7 +61,7 @@ Options of `chaos`:
 
 Options of `fuzz`:
     --seconds N        how long each target runs (default: 60)
-    --target NAME      only this one of: reader, properties, window, bucket
+    --target NAME      only this one of: reader, properties, events, window, bucket
     --seed N           where libFuzzer's random numbers begin (default: 1)
     --replay FILE      with --target: run this input and nothing else
     --keep             then put what reaches new code into fuzz/corpus/, which tests replay

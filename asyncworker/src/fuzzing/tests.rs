@@ -29,6 +29,12 @@ fn properties() {
 }
 
 #[test]
+#[cfg(feature = "sse")]
+fn events() {
+    replay("events", super::events);
+}
+
+#[test]
 fn window() {
     replay("window", super::window);
 }

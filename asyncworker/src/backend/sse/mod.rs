@@ -8,6 +8,8 @@ mod opened;
 mod parser;
 
 pub use ids::{EventIdFile, EventIds};
+#[cfg(any(test, fuzzing))]
+pub(crate) use parser::fuzzing;
 
 use super::Connection;
 use super::report::FailureHook;
