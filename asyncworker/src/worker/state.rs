@@ -284,7 +284,7 @@ impl State {
         }
         self.bucket.clear();
         self.draining = true;
-        // At once, because a channel that was about to open is given up by now.
+        // At once: what still runs may take until the shutdown gives it up.
         self.settle(Window::flush);
     }
 

@@ -43,17 +43,22 @@ enum End {
 
 impl Consumer {
     async fn run(mut self) {
-        let cancel = self.subscription.cancel.clone();
-        let lane = self.subscription.lane;
+        let Subscription { lane, cancel, close, .. } = self.subscription.clone();
         loop {
             let live = tokio::select! {
                 live = self.link.live() => live,
                 () = cancel.cancelled() => break,
             };
+            let channel = tokio::select! {
+                channel = live.channel() => channel,
+                () = cancel.cancelled() => break,
+            };
             let epoch = EPOCHS.fetch_add(1, Ordering::Relaxed);
+            // From here on messages may come, before the answer to who has asked for them: handlers that run are
+            // waited for, and what they say is settled, as with any consumer that is told to cancel.
             let opened = tokio::select! {
-                opened = self.open(&live, epoch) => Some(opened),
-                () = cancel.cancelled() => None,
+                opened = self.open(&live, channel, epoch) => Some(opened),
+                () = close.cancelled() => None,
             };
             let end = match opened {
                 Some(Ok((channel, consumer))) => {
@@ -67,7 +72,7 @@ impl Consumer {
                     self.subscription.tell(Signal::Lost { lane, epoch });
                     End::Lost(cause)
                 }
-                // It may consume already: the channel's last handle is gone, and the engine drops what came.
+                // The channel's last handle is gone, and the engine drops what came.
                 None => {
                     self.subscription.tell(Signal::Lost { lane, epoch });
                     End::Closed
@@ -107,8 +112,13 @@ impl Consumer {
         }
     }
 
-    async fn open(&self, live: &Live, epoch: u64) -> Result<(lapin::Channel, lapin::Consumer), BoxError> {
-        let channel = live.channel().await?;
+    async fn open(
+        &self,
+        live: &Live,
+        channel: Result<lapin::Channel, BoxError>,
+        epoch: u64,
+    ) -> Result<(lapin::Channel, lapin::Consumer), BoxError> {
+        let channel = channel?;
         // Deliveries go from the socket to the engine. The first may be there before the broker's answer
         // has come to lapin, so both ends of their way are ready before it is asked.
         let Subscription { lane, queue, max_body, inbox, .. } = &self.subscription;

@@ -14,18 +14,18 @@ use async_compat::Compat;
 use futures_util::StreamExt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// The broker's end of a connection.
-struct Broker {
-    socket: DuplexStream,
-    input: Vec<u8>,
+pub(super) struct Broker<S = DuplexStream> {
+    pub(super) socket: S,
+    pub(super) input: Vec<u8>,
 }
 
-impl Broker {
-    async fn send(&mut self, frames: &[AMQPFrame]) {
+impl<S: AsyncRead + AsyncWrite + Unpin> Broker<S> {
+    pub(super) async fn send(&mut self, frames: &[AMQPFrame]) {
         self.socket.write_all(&octets(frames)).await.unwrap();
     }
 
@@ -38,7 +38,7 @@ impl Broker {
     }
 
     /// The next frame that is no heartbeat.
-    async fn receive(&mut self) -> AMQPFrame {
+    pub(super) async fn receive(&mut self) -> AMQPFrame {
         loop {
             let parsed = parse_frame(&self.input[..]).ok().map(|(rest, frame)| (self.input.len() - rest.len(), frame));
             match parsed {
@@ -63,7 +63,7 @@ impl Broker {
         }
     }
 
-    async fn accept(&mut self, heartbeat: u16) {
+    pub(super) async fn accept(&mut self, heartbeat: u16) {
         assert!(matches!(self.receive().await, AMQPFrame::ProtocolHeader(_)));
         self.connection(connection::AMQPMethod::Start(connection::Start {
             version_major: 0,

@@ -10,6 +10,7 @@ mod lapin;
 mod properties;
 mod reading;
 mod seeds;
+mod stopping;
 mod walking;
 mod writing;
 
