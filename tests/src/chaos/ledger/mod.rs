@@ -289,12 +289,19 @@ impl Books {
         self.outstanding.iter().filter(|(_, outstanding)| outstanding.ended > 0).map(|(id, _)| *id).collect()
     }
 
-    /// An independent client has found this id in the main queue, or among the dead letters.
-    pub fn found(&mut self, id: u64, dead: bool) {
-        match self.entry(id) {
-            Some(entry) => entry.flags |= if dead { DEAD } else { FOUND },
-            None => self.counts.unexpected.add(format!("{id} was found in a queue")),
+    /// An independent client has found this id in the main queue, or among the dead letters. Gives whether it has been
+    /// left there: what the worker had settled last was given back to the queue by the broker.
+    pub fn found(&mut self, id: u64, dead: bool) -> bool {
+        let Some(entry) = self.entry(id) else {
+            self.counts.unexpected.add(format!("{id} was found in a queue"));
+            return true;
+        };
+        let settled = entry.flags & SETTLED != 0;
+        entry.flags |= if dead { DEAD } else { FOUND };
+        if !dead && settled {
+            self.counts.given_again.add(format!("{id} was found in the queue"));
         }
+        !dead && !settled
     }
 
     /// Confirmed ids that are nowhere, and rejected ones that are not among the dead letters.

@@ -159,6 +159,11 @@ fn what_the_broker_gives_again_though_it_was_settled_is_told_apart() {
     made.deliver(0, 2, 1);
     made.run(1, 2, 1);
     assert_eq!((made.late(), made.ledger.read().counts().given_again.count), (0, 1));
+    // Not settled, it is left; settled, it has come back.
+    assert!(made.ledger.read().found(1, false));
+    made.ack(2, false);
+    assert!(!made.ledger.read().found(1, false));
+    assert_eq!(made.ledger.read().counts().given_again.count, 2);
 }
 
 #[test]

@@ -53,9 +53,8 @@ impl Stage {
         let mut raw = Raw::connect_to(&self.addresses[0], &self.vhost).await;
         let (mut left, mut dead, mut foreign) = (0, 0, 0);
         while let Some(body) = raw.take(&self.queue).await {
-            left += 1;
             match read_body(&body) {
-                Ok((id, _)) => self.ledger.read().found(id, false),
+                Ok((id, _)) => left += u64::from(self.ledger.read().found(id, false)),
                 Err(_) => self.problem("a message that is not whole is left in the main queue"),
             }
         }
