@@ -57,7 +57,7 @@ impl Consumer {
             // From here on messages may come, before the answer to who has asked for them: handlers that run are
             // waited for, and what they say is settled, as with any consumer that is told to cancel.
             let opened = tokio::select! {
-                opened = self.open(&live, channel, epoch) => Some(opened),
+                opened = async { self.open(&live, channel?, epoch).await } => Some(opened),
                 () = close.cancelled() => None,
             };
             let end = match opened {
@@ -115,10 +115,9 @@ impl Consumer {
     async fn open(
         &self,
         live: &Live,
-        channel: Result<lapin::Channel, BoxError>,
+        channel: lapin::Channel,
         epoch: u64,
     ) -> Result<(lapin::Channel, lapin::Consumer), BoxError> {
-        let channel = channel?;
         // Deliveries go from the socket to the engine. The first may be there before the broker's answer
         // has come to lapin, so both ends of their way are ready before it is asked.
         let Subscription { lane, queue, max_body, inbox, .. } = &self.subscription;
