@@ -1,5 +1,6 @@
 //! A process's end of a bridge: what it says to the others, and what it makes of what they say.
 
+use super::RoomBridge;
 use super::outgoing::{Next, Outgoing};
 use super::peers::{Peers, heartbeat};
 use super::wire::{Change, Frame, Item, heard};
@@ -21,12 +22,9 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_
 
 pub(crate) struct Link {
     rooms: Rooms,
-    exchange: String,
+    bridge: RoomBridge,
     /// This process, by a number that no other has.
     process: u64,
-    connection: Option<String>,
-    vhost: Option<String>,
-    lease: Duration,
     outgoing: Arc<Outgoing>,
     /// Locked for a whole frame, so that no process expires while its frame is taken.
     peers: Mutex<Peers>,
@@ -39,19 +37,11 @@ pub(super) fn queue_of(exchange: &str, process: u64) -> String {
 }
 
 impl Link {
-    pub(super) fn new(
-        rooms: Rooms,
-        exchange: String,
-        process: u64,
-        connection: Option<String>,
-        vhost: Option<String>,
-        lease: Duration,
-        capacity: usize,
-    ) -> Self {
-        let outgoing = Arc::new(Outgoing::new(process, capacity));
+    pub(super) fn new(rooms: Rooms, bridge: RoomBridge, process: u64) -> Self {
+        let outgoing = Arc::new(Outgoing::new(process, bridge.capacity));
         // A quarter of what may wait for one of those here.
-        let peers = Mutex::new(Peers::new(lease, rooms.capacity() / 4));
-        Self { rooms, exchange, process, connection, vhost, lease, outgoing, peers, failed: Throttle::new() }
+        let peers = Mutex::new(Peers::new(bridge.lease, rooms.capacity() / 4));
+        Self { rooms, bridge, process, outgoing, peers, failed: Throttle::new() }
     }
 
     /// What another process says, or this one, whose frames come back to it.
@@ -117,7 +107,7 @@ impl Link {
 
     /// Lets the members of processes leave that nothing was heard of within the lease. Never ends.
     async fn expire(&self) {
-        let mut ticks = interval(heartbeat(self.lease));
+        let mut ticks = interval(heartbeat(self.bridge.lease));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -125,10 +115,10 @@ impl Link {
             let since = Instant::now();
             for process in peers.expired() {
                 tracing::warn!(
-                    exchange = self.exchange,
+                    exchange = self.bridge.exchange,
                     process = format_args!("{process:016x}"),
                     "nothing was heard of a process within {:?}; its members have left the rooms",
-                    self.lease
+                    self.bridge.lease
                 );
                 self.forget(&mut peers, process).await;
             }
@@ -145,7 +135,7 @@ impl Link {
         }
         self.publish(&publisher, None, vec![Item::Ask]).await;
         self.publish(&publisher, None, vec![self.members()]).await;
-        let mut silent_until = Instant::now() + heartbeat(self.lease);
+        let mut silent_until = Instant::now() + heartbeat(self.bridge.lease);
         loop {
             let next = tokio::select! {
                 biased;
@@ -154,7 +144,7 @@ impl Link {
                 () = context.told_to_stop() => break,
             };
             if matches!(next, Next::Send(_)) {
-                silent_until = Instant::now() + heartbeat(self.lease);
+                silent_until = Instant::now() + heartbeat(self.bridge.lease);
             }
             self.follow(&publisher, next).await;
         }
@@ -211,15 +201,15 @@ impl Link {
     ) -> Result<(), PublishError> {
         let mut publish = Publish::json(&self.outgoing.frame(items))?;
         publish = match to {
-            Some(process) => publish.to(queue_of(&self.exchange, process)),
-            None => publish.exchange(&self.exchange),
+            Some(process) => publish.to(queue_of(&self.bridge.exchange, process)),
+            None => publish.exchange(&self.bridge.exchange),
         };
-        (publish.connection, publish.vhost) = (self.connection.clone(), self.vhost.clone());
-        publisher.publish(publish.transient().mandatory(mandatory).deadline(self.lease)).await
+        (publish.connection, publish.vhost) = (self.bridge.connection.clone(), self.bridge.vhost.clone());
+        publisher.publish(publish.transient().mandatory(mandatory).deadline(self.bridge.lease)).await
     }
 
     fn failed(&self, error: &PublishError) {
-        warn_throttled!(self.failed, exchange = self.exchange, %error, "the bridge of the rooms cannot be told something");
+        warn_throttled!(self.failed, exchange = self.bridge.exchange, %error, "the bridge of the rooms cannot be told something");
     }
 }
 

@@ -115,12 +115,12 @@ impl RoomBridge {
     /// # Errors
     /// Names the option that is wrong.
     pub(crate) fn parts(self, rooms: &Rooms) -> Result<Parts, Error> {
-        let Self { exchange, connection, vhost, lease, capacity } = self;
+        let Self { exchange, connection, vhost, lease, .. } = &self;
         let refuse = |what: &str| Err(Error::configuration(format!("the bridge of the rooms: {what}")));
         if exchange.is_empty() {
             return refuse("its exchange has no name");
         }
-        if lease < Duration::from_millis(30) {
+        if *lease < Duration::from_millis(30) {
             return refuse("its lease is below 30 ms, within which no process could be heard of");
         }
         if rooms.lock().bridge().is_some() {
@@ -128,12 +128,12 @@ impl RoomBridge {
         }
         // 0 are the sockets here.
         let process = fastrand::u64(1..);
-        let queue = link::queue_of(&exchange, process);
+        let queue = link::queue_of(exchange, process);
         if queue.len() > LONGEST_NAME {
             return refuse("the name of its exchange is too long to name a queue by (AMQP has 255 bytes)");
         }
         let things: [Declaration; 3] = [
-            Exchange::fanout(&exchange).into(),
+            Exchange::fanout(exchange).into(),
             // Only for as long as this process has its connection, and never fuller than this.
             Queue::new(&queue)
                 .transient()
@@ -142,7 +142,7 @@ impl RoomBridge {
                 .argument("x-max-length", FRAMES)
                 .argument("x-max-length-bytes", OCTETS)
                 .into(),
-            Binding::new(&exchange, "", &queue).into(),
+            Binding::new(exchange, "", &queue).into(),
         ];
         let declarations =
             things.map(|thing| Declaration { connection: connection.clone(), vhost: vhost.clone(), ..thing });
@@ -150,7 +150,7 @@ impl RoomBridge {
         let mut route = Route::amqp([queue]).name(&name);
         route.internal = true;
         (route.connection, route.vhost) = (connection.clone(), vhost.clone());
-        let link = Arc::new(Link::new(rooms.clone(), exchange, process, connection, vhost, lease, capacity));
+        let link = Arc::new(Link::new(rooms.clone(), self, process));
         let receiver = Arc::clone(&link);
         // One after the other, in the order they came; what fails is not tried again.
         let options = RouteOptions::new().concurrency(1).prefetch(PREFETCH).on_exception(Action::Reject);
