@@ -5,7 +5,6 @@ use super::*;
 use crate::{Amqp, App, Message, Route, State};
 use amq_protocol::protocol::{channel, confirm, connection};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -81,8 +80,10 @@ async fn what_came_before_the_answer_to_basic_consume_is_settled_by_a_shutdown()
     let app = App::new().connect(amqp).state(steps.clone()).route(route).start().await.unwrap();
     steps.begun.notified().await;
     let stopping = tokio::spawn(app.shutdown());
-    // For the consumer to hear of it, and to let go of its channel if it were to.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    // One thread runs all: the consumer hears of it meanwhile, and would let go of its channel if it were to.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
     steps.may_end.notify_one();
     steps.may_answer.notify_one();
     stopping.await.unwrap().unwrap();
