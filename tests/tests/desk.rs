@@ -196,10 +196,12 @@ fn state(task: &str) -> String {
 /// What the bar of the import rises by at once.
 const STEP: f64 = 2.0;
 
-/// The id of the run that the page shows.
+/// The id of the run that the page shows, once it shows one: a press of the button has it told only when the desk
+/// has answered.
 async fn run_of(tab: &Tab, task: &str) -> String {
-    let run = tab.run(&format!("return document.querySelector('.task[data-task={task}]').dataset.run")).await;
-    run.as_str().unwrap_or_default().to_owned()
+    let run = format!("document.querySelector('.task[data-task={task}]').dataset.run");
+    tab.until(&run).await;
+    tab.run(&format!("return {run}")).await.as_str().unwrap().to_owned()
 }
 
 async fn until_state(tab: &Tab, task: &str, expected: &str) {
