@@ -119,6 +119,7 @@ impl Routes {
                 queue: Arc::clone(queue),
                 prefetch: route.policy.prefetch,
                 max_body: route.policy.max_body,
+                progress: Arc::clone(&route.progress),
                 inbox: outbox.clone(),
                 cancel: self.stop.drain.clone(),
                 close: self.close.clone(),

@@ -15,7 +15,7 @@ use crate::publish::{Publish, PublishError};
 use crate::route::Protocol;
 use crate::settings::Settings;
 use crate::topology::Thing;
-use crate::worker::Signal;
+use crate::worker::{Progress, Signal};
 use async_trait::async_trait;
 use std::fmt;
 use std::sync::Arc;
@@ -106,6 +106,8 @@ pub(crate) struct Subscription {
     pub(crate) prefetch: u16,
     /// A delivery with a larger body is malformed: the engine rejects it, and its body need not be kept.
     pub(crate) max_body: usize,
+    /// How far the engine has come with what was told.
+    pub(crate) progress: Arc<Progress>,
     /// Where what happens is told.
     pub(crate) inbox: mpsc::UnboundedSender<Signal>,
     /// Stop consuming: `basic.cancel`, then [`Signal::Cancelled`]. Deliveries can still be settled.

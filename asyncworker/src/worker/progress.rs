@@ -10,8 +10,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Progress {
     began: Instant,
-    /// Whether the consumer of each lane is registered.
-    consuming: Box<[AtomicBool]>,
+    lanes: Box<[LaneProgress]>,
     unsettled: AtomicUsize,
     /// Milliseconds from the beginning to when the oldest unsettled message came.
     oldest: AtomicU64,
@@ -20,11 +19,19 @@ pub(crate) struct Progress {
     settled_at: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+struct LaneProgress {
+    /// Whether its consumer is registered.
+    consuming: AtomicBool,
+    /// The last tag that came, while everything that came is settled; 0 else.
+    rests_at: AtomicU64,
+}
+
 impl Progress {
     pub(crate) fn new(lanes: usize) -> Self {
         Self {
             began: Instant::now(),
-            consuming: (0..lanes).map(|_| AtomicBool::new(false)).collect(),
+            lanes: (0..lanes).map(|_| LaneProgress::default()).collect(),
             unsettled: AtomicUsize::new(0),
             oldest: AtomicU64::new(0),
             settled: AtomicU64::new(0),
@@ -42,8 +49,14 @@ impl Progress {
     }
 
     pub(super) fn consumes(&self, lane: usize, consumes: bool) {
-        if let Some(consuming) = self.consuming.get(lane) {
-            consuming.store(consumes, Relaxed);
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.consuming.store(consumes, Relaxed);
+        }
+    }
+
+    pub(super) fn rests_at(&self, lane: usize, tag: u64) {
+        if let Some(lane) = self.lanes.get(lane) {
+            lane.rests_at.store(tag, Relaxed);
         }
     }
 
@@ -61,7 +74,13 @@ impl Progress {
     }
 
     pub(crate) fn is_consuming(&self, lane: usize) -> bool {
-        self.consuming.get(lane).is_some_and(|consuming| consuming.load(Relaxed))
+        self.lanes.get(lane).is_some_and(|lane| lane.consuming.load(Relaxed))
+    }
+
+    /// The last tag that came on the channel of the lane, if something came and all of it is settled.
+    #[cfg(feature = "amqp")]
+    pub(crate) fn resting(&self, lane: usize) -> Option<u64> {
+        self.lanes.get(lane).map(|lane| lane.rests_at.load(Relaxed)).filter(|tag| *tag != 0)
     }
 
     pub(crate) fn unsettled_messages(&self) -> usize {

@@ -265,6 +265,9 @@ impl State {
     }
 
     pub(super) fn tell_progress(&self) {
+        for (lane, open) in self.lanes.iter().enumerate().filter_map(|(at, lane)| Some((at, lane.open.as_ref()?))) {
+            self.progress.rests_at(lane, open.window.rests_at());
+        }
         let windows = || self.lanes.iter().filter_map(|lane| lane.open.as_ref()).map(|open| &open.window);
         let unsettled = windows().map(Window::outstanding).sum();
         self.progress.unsettled(unsettled, windows().filter_map(Window::oldest), self.now);

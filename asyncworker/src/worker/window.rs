@@ -155,6 +155,11 @@ impl Window {
         self.deliveries.len() - self.settled
     }
 
+    /// The highest tag that came in, if all that came in is settled; 0 else, and before the first.
+    pub(crate) fn rests_at(&self) -> u64 {
+        if self.outstanding() == 0 { self.last } else { 0 }
+    }
+
     /// When the first delivery that is not settled came in.
     pub(crate) fn oldest(&self) -> Option<Stamp> {
         self.deliveries.front().map(|delivery| delivery.at)

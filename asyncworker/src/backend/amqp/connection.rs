@@ -6,6 +6,7 @@
 
 use super::convert::short;
 use super::dial::{Config, FRAME_MAX, Purpose, Socket, dial};
+use super::starved::Looks;
 use super::topology;
 use super::uri::Endpoint;
 use super::wire::Wire;
@@ -36,6 +37,7 @@ pub(super) struct Live {
     pub(super) over: CancellationToken,
     /// What passes lapin by: deliveries, settlements, publishes and confirms.
     pub(super) wire: Wire,
+    pub(super) looks: Looks,
     socket: Socket,
 }
 
@@ -288,7 +290,13 @@ impl Supervisor {
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<Arc<Live>, BoxError> {
         let (connection, wire, socket) = dial(&self.config, endpoint, &self.vhost, self.purpose).await?;
-        let live = Arc::new(Live { connection, over: CancellationToken::new(), wire, socket });
+        let live = Arc::new(Live {
+            connection,
+            over: CancellationToken::new(),
+            wire,
+            looks: Looks::new(self.config.look_every),
+            socket,
+        });
         let things = self.declared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match topology::declare(&live, &things).await {
             Ok(()) => {}

@@ -2,6 +2,7 @@
 
 use super::connection::{Link, Live, close_channel};
 use super::convert::short;
+use super::starved;
 use super::wire::{self, Outlet};
 use crate::backend::Subscription;
 use crate::backend::report::Attempts;
@@ -11,6 +12,7 @@ use crate::worker::{Frame, Settler, Signal};
 use futures_util::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinHandle;
@@ -159,6 +161,7 @@ impl Consumer {
         let Subscription { lane, cancel, close, .. } = self.subscription.clone();
 
         let tag = consumer.tag();
+        let mut starves = pin!(starved::starves(live, &self.subscription));
         let mut cancelled = false;
         let mut ended = false;
         let end = loop {
@@ -179,6 +182,7 @@ impl Consumer {
                     }
                     None => break End::Lost("the broker cancelled the consumer (its queue was deleted, or moved)".into()),
                 },
+                cause = &mut starves, if !cancelled => break End::Lost(cause),
                 () = cancel.cancelled(), if !cancelled => {
                     cancelled = true;
                     let cancelling = channel.basic_cancel(tag.clone(), BasicCancelOptions::default());

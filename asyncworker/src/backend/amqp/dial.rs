@@ -38,6 +38,8 @@ pub(super) struct Config {
     pub(super) channel_max: Option<u16>,
     pub(super) connect_timeout: Duration,
     pub(super) backoff: (Duration, Duration),
+    /// How often a consumer looks whether it starves.
+    pub(super) look_every: Duration,
     pub(super) ca_certificates: Option<String>,
     pub(super) identity: Option<(Vec<u8>, Vec<u8>)>,
     pub(super) on_connection_failure: Option<FailureHook>,

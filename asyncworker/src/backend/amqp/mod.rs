@@ -8,6 +8,7 @@ mod opened;
 #[cfg(feature = "__counts")]
 pub(crate) mod piped;
 mod publisher;
+mod starved;
 mod topology;
 mod uri;
 mod wire;
@@ -48,6 +49,7 @@ pub struct Amqp {
     channel_max: Option<u16>,
     connect_timeout: Option<Duration>,
     backoff: (Duration, Duration),
+    look_every: Duration,
     ca_certificates: Option<String>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
     on_connection_failure: Option<FailureHook>,
@@ -88,6 +90,7 @@ impl Amqp {
             channel_max: None,
             connect_timeout: None,
             backoff: (Duration::from_secs(1), Duration::from_secs(30)),
+            look_every: starved::LOOK,
             ca_certificates: None,
             identity: None,
             on_connection_failure: None,
@@ -217,6 +220,13 @@ impl Amqp {
     #[must_use]
     pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.backoff = (first, longest);
+        self
+    }
+
+    /// In tests consumers look more often whether they starve.
+    #[cfg(test)]
+    pub(crate) fn look_every(mut self, time: Duration) -> Self {
+        self.look_every = time;
         self
     }
 

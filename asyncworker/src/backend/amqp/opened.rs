@@ -63,6 +63,7 @@ impl Connect for Amqp {
                 channel_max: self.channel_max,
                 connect_timeout: self.connect_timeout.unwrap_or(Duration::from_secs(10)),
                 backoff: self.backoff,
+                look_every: self.look_every,
                 ca_certificates: self.ca_certificates,
                 identity: self.identity,
                 on_connection_failure: self.on_connection_failure,

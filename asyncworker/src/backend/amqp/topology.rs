@@ -33,7 +33,7 @@ pub(super) async fn declare(live: &Live, things: &[Thing]) -> Result<(), Refusal
         match thing {
             Thing::Queue(queue) => {
                 if let Some(name) = &queue.dead_letter_queue
-                    && !exists(live, name).await?
+                    && ready_messages(live, name).await?.is_none()
                 {
                     declare_queue(live, &dead_letter_queue(queue, name)).await?;
                 }
@@ -54,14 +54,15 @@ fn dead_letter_queue(of: &Queue, name: &str) -> Queue {
     }
 }
 
-async fn exists(live: &Live, queue: &str) -> Result<bool, Refusal> {
+/// How many messages of the queue wait for a consumer; `None` where there is no such queue.
+pub(super) async fn ready_messages(live: &Live, queue: &str) -> Result<Option<u32>, Refusal> {
     let channel = live.channel().await.map_err(Refusal::Disturbed)?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let found = live.reply("queue.declare", channel.queue_declare(short(queue), options, FieldTable::default())).await;
     close_channel(&channel).await;
     match found {
-        Ok(_) => Ok(true),
-        Err(error) if said_no(&error) => Ok(false),
+        Ok(queue) => Ok(Some(queue.message_count())),
+        Err(error) if said_no(&error) => Ok(None),
         Err(error) => Err(Refusal::Disturbed(error)),
     }
 }

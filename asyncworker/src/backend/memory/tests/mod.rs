@@ -12,7 +12,7 @@ use crate::backend::{Backend, Connection, Subscription};
 use crate::message::{Delivery, Origin};
 use crate::meter::Meters;
 use crate::settings::Settings;
-use crate::worker::{Frame, Settler, Signal};
+use crate::worker::{Frame, Progress, Settler, Signal};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -32,6 +32,7 @@ fn subscription(queue: &str, prefetch: u16) -> (Subscription, mpsc::UnboundedRec
         queue: queue.into(),
         prefetch,
         max_body: usize::MAX,
+        progress: Arc::new(Progress::new(4)),
         inbox: outbox,
         cancel: CancellationToken::new(),
         close: CancellationToken::new(),

@@ -9,7 +9,7 @@ use ::lapin::types::FieldTable;
 use ::lapin::uri::AMQPUri;
 use ::lapin::{Channel, Connection, ConnectionProperties, Consumer};
 use amq_protocol::frame::parse_frame;
-use amq_protocol::protocol::{channel, connection};
+use amq_protocol::protocol::{channel, confirm, connection};
 use async_compat::Compat;
 use futures_util::StreamExt;
 use std::sync::Mutex;
@@ -39,19 +39,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Broker<S> {
 
     /// The next frame that is no heartbeat.
     pub(super) async fn receive(&mut self) -> AMQPFrame {
+        let received = tokio::time::timeout(LIMIT, self.next_frame()).await;
+        received.expect("a frame in time").expect("the connection has not ended")
+    }
+
+    /// The next frame that is no heartbeat, however long it takes, until the connection ends.
+    async fn next_frame(&mut self) -> Option<AMQPFrame> {
         loop {
             let parsed = parse_frame(&self.input[..]).ok().map(|(rest, frame)| (self.input.len() - rest.len(), frame));
             match parsed {
                 Some((length, frame)) => {
                     self.input.drain(..length);
                     if !matches!(frame, AMQPFrame::Heartbeat) {
-                        return frame;
+                        return Some(frame);
                     }
                 }
-                None => {
-                    let read = tokio::time::timeout(LIMIT, self.socket.read_buf(&mut self.input)).await;
-                    assert_ne!(read.expect("a frame in time").unwrap(), 0, "the connection ended");
-                }
+                None if self.socket.read_buf(&mut self.input).await.unwrap() == 0 => return None,
+                None => {}
             }
         }
     }
@@ -80,6 +84,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Broker<S> {
         self.receive().await;
         self.connection(connection::AMQPMethod::OpenOk(connection::OpenOk {})).await;
     }
+
+    /// Answers, as any broker does, until something comes that each has an answer of its own to, or the connection ends.
+    pub(super) async fn serve(&mut self) -> Option<(u16, AMQPClass)> {
+        loop {
+            let AMQPFrame::Method(channel, asked) = self.next_frame().await? else { panic!("no method") };
+            let Some(answer) = answer(&asked) else { return Some((channel, asked)) };
+            self.send(&[AMQPFrame::Method(channel, answer)]).await;
+        }
+    }
+}
+
+fn answer(asked: &AMQPClass) -> Option<AMQPClass> {
+    Some(match asked {
+        AMQPClass::Connection(connection::AMQPMethod::Close(_)) => {
+            AMQPClass::Connection(connection::AMQPMethod::CloseOk(connection::CloseOk {}))
+        }
+        AMQPClass::Channel(channel::AMQPMethod::Open(_)) => {
+            AMQPClass::Channel(channel::AMQPMethod::OpenOk(channel::OpenOk {}))
+        }
+        AMQPClass::Channel(channel::AMQPMethod::Close(_)) => {
+            AMQPClass::Channel(channel::AMQPMethod::CloseOk(channel::CloseOk {}))
+        }
+        AMQPClass::Confirm(_) => AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})),
+        AMQPClass::Basic(basic::AMQPMethod::Qos(_)) => AMQPClass::Basic(basic::AMQPMethod::QosOk(basic::QosOk {})),
+        AMQPClass::Basic(basic::AMQPMethod::Cancel(asked)) => {
+            let answer = basic::CancelOk { consumer_tag: asked.consumer_tag.clone() };
+            AMQPClass::Basic(basic::AMQPMethod::CancelOk(answer))
+        }
+        _ => return None,
+    })
 }
 
 async fn connected(heartbeat: u16) -> (Connection, Broker, Wire) {

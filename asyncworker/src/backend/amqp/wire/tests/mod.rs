@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod apps;
 mod broken;
 mod confirms;
 mod encoding;
@@ -10,7 +11,6 @@ mod lapin;
 mod properties;
 mod reading;
 mod seeds;
-mod stopping;
 mod walking;
 mod writing;
 
