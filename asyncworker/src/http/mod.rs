@@ -14,6 +14,7 @@ mod settings;
 mod shared;
 mod site;
 mod test_client;
+mod test_socket;
 #[cfg(feature = "otel")]
 mod trace;
 mod traffic;
@@ -29,6 +30,7 @@ pub use endpoint::{Endpoint, Paths};
 pub use settings::Http;
 pub use shared::{MissingState, NoApp};
 pub use test_client::{TestClient, TestRequest, TestResponse};
+pub use test_socket::TestSocket;
 pub use ws::WebSocket;
 
 pub(crate) use needs::Offer;

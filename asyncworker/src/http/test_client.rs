@@ -1,18 +1,19 @@
 //! Requests to an app without a network.
 
-use super::Site;
+use super::{Site, TestSocket};
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::response::Response;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 
 /// Asks a running app in place of an HTTP client, without a connection: [`Running::http_client`](crate::Running::http_client).
 ///
-/// Layers, limits of bodies, probes and the fallback are there as for anybody; limits of connections are not, and a
-/// websocket needs a connection to upgrade. It works in virtual time.
+/// Layers, limits of bodies, probes and the fallback are there as for anybody; limits of connections are not. It works in
+/// virtual time. A websocket is opened by [`TestRequest::upgrade`].
 ///
 /// ```
 /// use asyncworker::http::{Endpoint, Http, Json, Path};
@@ -120,13 +121,23 @@ impl TestRequest {
     /// # Panics
     /// The body of the answer breaks off.
     pub async fn send(self) -> TestResponse {
-        let Some(site) = self.site else {
-            return TestResponse { status: StatusCode::NOT_FOUND, headers: HeaderMap::new(), body: Bytes::new() };
-        };
-        let (head, body) = site.answer(self.request).await.into_parts();
-        match to_bytes(body, usize::MAX).await {
-            Ok(body) => TestResponse { status: head.status, headers: head.headers, body },
-            Err(error) => panic!("the body of the answer breaks off: {error}"),
+        let Some(site) = self.site else { return TestResponse::of_nobody() };
+        TestResponse::read(site.answer(self.request).await).await
+    }
+
+    /// Asks for a websocket and waits until it is open. Headers that make it such a request are added, but for those it has.
+    ///
+    /// # Errors
+    /// The answer, where it is none that upgrades: 403 to an origin that is not allowed, say, 404 where there is no endpoint, or
+    /// 200 of an endpoint that is none of websockets.
+    ///
+    /// # Panics
+    /// The body of the answer breaks off.
+    pub async fn upgrade(self) -> Result<TestSocket, TestResponse> {
+        let Some(site) = self.site else { return Err(TestResponse::of_nobody()) };
+        match TestSocket::open(site, self.request).await {
+            Ok(socket) => Ok(socket),
+            Err(refusal) => Err(TestResponse::read(refusal).await),
         }
     }
 }
@@ -140,6 +151,19 @@ pub struct TestResponse {
 }
 
 impl TestResponse {
+    /// Where there is no HTTP.
+    fn of_nobody() -> Self {
+        Self { status: StatusCode::NOT_FOUND, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+
+    async fn read(answer: Response) -> Self {
+        let (head, body) = answer.into_parts();
+        match to_bytes(body, usize::MAX).await {
+            Ok(body) => Self { status: head.status, headers: head.headers, body },
+            Err(error) => panic!("the body of the answer breaks off: {error}"),
+        }
+    }
+
     /// Its status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
