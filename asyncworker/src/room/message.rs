@@ -5,7 +5,22 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-/// What somebody says: a text, or any other JSON.
+/// What somebody says: a text, or any other JSON. Texts and [`Value`]s become one by themselves; of any other value it is made
+/// by [`json`](Self::json), because that can fail.
+///
+/// ```
+/// use asyncworker::{RoomMessage, Rooms};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Price { of: String, cents: u64 }
+///
+/// fn tell(rooms: &Rooms, price: &Price) -> Result<(), serde_json::Error> {
+///     rooms.broadcast("prices", RoomMessage::json(price)?.key(&price.of));
+///     rooms.broadcast("prices", "a text");
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoomMessage {
     pub(super) body: Value,

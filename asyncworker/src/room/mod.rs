@@ -103,7 +103,8 @@ impl Rooms {
         Participant::new(self.clone(), id, user, outbox)
     }
 
-    /// Says this to all in the room, from nobody. Gives how many participants it is for.
+    /// Says this to all in the room, from nobody: a text, a JSON value, or what [`RoomMessage::json`] makes of what is
+    /// `Serialize`. Gives how many participants it is for.
     pub fn broadcast(&self, room: &str, message: impl Into<RoomMessage>) -> usize {
         self.say(room, None, None, message.into())
     }

@@ -58,7 +58,8 @@ impl Participant {
         self.rooms.tell_members(room, &self.outbox);
     }
 
-    /// Says this to all in the room, itself among them if it is there. Gives how many participants it is for.
+    /// Says this to all in the room, itself among them if it is there: a text, a JSON value, or what [`RoomMessage::json`]
+    /// makes of what is `Serialize`. Gives how many participants it is for.
     pub fn broadcast(&self, room: &str, message: impl Into<RoomMessage>) -> usize {
         self.rooms.say(room, Some(&self.user), None, message.into())
     }
