@@ -5,7 +5,7 @@ use crate::message::Bulk;
 use crate::schedule::Tally;
 use crate::service::Board;
 use crate::worker::Progress;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 /// Two questions are asked of a worker, by Kubernetes among others. *Ready*: does it consume all it should?
 /// *Live*: does it get on, or would a restart help? Neither asks whether the process or a broker answers, because a
 /// worker whose consumer was cancelled or whose handler hangs does that too.
+///
+/// As JSON it has these fields, times as numbers of seconds, and what is `None` as null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Status {
@@ -43,12 +45,18 @@ pub struct RouteStatus {
     pub queues: Vec<QueueStatus>,
     /// Messages that came and are not settled: those in the bulk that fills, and those of handlers that run.
     pub unsettled: usize,
-    /// How long ago the oldest of these came.
+    /// How long ago the oldest of these came; as JSON in seconds.
+    #[serde(serialize_with = "in_seconds")]
     pub oldest_unsettled: Option<Duration>,
     /// Messages settled since the start.
     pub settled: u64,
-    /// How long ago a message was settled.
+    /// How long ago a message was settled; as JSON in seconds.
+    #[serde(serialize_with = "in_seconds")]
     pub last_settled: Option<Duration>,
+}
+
+fn in_seconds<S: Serializer>(ago: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    ago.map(|ago| ago.as_secs_f64()).serialize(serializer)
 }
 
 /// What a consumer does at one moment.

@@ -109,6 +109,33 @@ async fn a_handler_takes_the_status_which_is_there_before_its_first_run() {
     app.shutdown().await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_status_as_json_has_its_times_as_seconds() {
+    let broker = Memory::new();
+    let app = start(&broker).await;
+    broker.push("orders", "1");
+    until(&app, |status| status.is_ready() && status.routes[0].settled == 1).await;
+    let route = |app: &Running| serde_json::to_value(app.status()).unwrap()["routes"][0].take();
+    let settled = route(&app);
+    assert!(settled["last_settled"].as_f64().is_some_and(|seconds| seconds < 1.0), "{settled}");
+    let expected = serde_json::json!({
+        "name": "index",
+        "queues": [{ "queue": "orders", "consuming": true }, { "queue": "orders.late", "consuming": true }],
+        "unsettled": 0,
+        "oldest_unsettled": null,
+        "settled": 1,
+        "last_settled": settled["last_settled"],
+    });
+    assert_eq!(settled, expected);
+
+    broker.push("orders", "null");
+    until(&app, |status| status.routes[0].unsettled == 1).await;
+    sleep(Duration::from_millis(2500)).await;
+    let hangs = route(&app);
+    assert!(hangs["oldest_unsettled"].as_f64().is_some_and(|seconds| (2.5..3.0).contains(&seconds)), "{hangs}");
+    assert!(app.shutdown().await.is_err(), "a handler never ends");
+}
+
 #[cfg(feature = "http")]
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_takes_the_status() {
