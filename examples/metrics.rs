@@ -34,9 +34,16 @@ async fn order(Path(total): Path<f64>, publisher: Publisher) -> Result<(), Failu
     Ok(publisher.publish(order.to("orders")).await?)
 }
 
+/// What is counted nowhere is looked at by the clock.
+#[app::run_every("5s")]
+async fn look(State(broker): State<Memory>) {
+    metrics::gauge!("shop_orders_waiting").set(broker.ready("orders") as f64);
+}
+
 /// Also what the dashboard in `observability` is compared with.
 pub fn app(broker: &Memory) -> App {
-    App::new().connect(broker.clone()).declare(Queue::new("orders")).mount(routes![settle, order])
+    let app = App::new().connect(broker.clone()).state(broker.clone()).declare(Queue::new("orders"));
+    app.mount(routes![settle, order, look])
 }
 
 #[tokio::main]
