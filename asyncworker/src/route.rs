@@ -232,8 +232,8 @@ impl Route {
         self
     }
 
-    /// The name of the connection to consume from. It may be left out where the app has only one that serves queues,
-    /// or events.
+    /// The name of the connection to consume from. It may be left out where the app has only one broker; of events where it
+    /// has only one `Sse`, or none and only one `Memory`.
     #[must_use]
     pub fn connection(mut self, name: impl Into<String>) -> Self {
         self.connection = Some(name.into());

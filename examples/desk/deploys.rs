@@ -44,7 +44,7 @@ impl Deploys {
 }
 
 /// From the feed into the queue. How long that takes is told to the pages.
-#[app::sse("/deployments", connection = "feed", bulk_size = 20, bulk_flush_interval = "200ms")]
+#[app::sse("/deployments", bulk_size = 20, bulk_flush_interval = "200ms")]
 pub async fn forward(
     events: Batch<Event<Deployment>>,
     publisher: Publisher,

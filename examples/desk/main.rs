@@ -29,9 +29,8 @@ use std::env;
 #[tokio::main]
 async fn main() -> Result<(), app::Error> {
     let broker: Connection = match env::var("AMQP_URL") {
-        Ok(url) => Amqp::from_uri(&url)?.name("broker").into(),
-        // It could serve events, too, so that a route of events says where they are from.
-        Err(_) => Memory::new().name("broker").into(),
+        Ok(url) => Amqp::from_uri(&url)?.into(),
+        Err(_) => Memory::new().into(),
     };
     // An app of its own, which ends when it is dropped: after the desk has.
     let feed = feed::Feed::default();
@@ -46,7 +45,7 @@ async fn main() -> Result<(), app::Error> {
     App::new()
         .name("desk")
         .connect(broker)
-        .connect(Sse::new(&url)?.name("feed"))
+        .connect(Sse::new(&url)?)
         .declare(Exchange::topic(exchange))
         .declare(Queue::new(queue).dead_letter(format!("{queue}.dead")))
         .declare(Binding::new(exchange, "#", queue))

@@ -556,6 +556,40 @@ async fn a_route_takes_the_connection_of_its_protocol_and_publishes_over_one_tha
     running.shutdown().await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_serves_the_events_of_a_route_that_says_so_or_where_there_is_no_other_server() {
+    let server = EventServer::start(|_| Reply::stream().send("event:order\ndata:7\n\n").hold()).await;
+    async fn until_handled(broker: Memory, more: impl FnOnce(App, Route) -> App) -> String {
+        let seen = Log::<String>::default();
+        let told = seen.clone();
+        let handler = move |event: Event| {
+            told.push(String::from_utf8_lossy(event.raw()).into_owned());
+            async {}
+        };
+        broker.push_event("/events", "order", "8");
+        let app = more(App::new().connect(broker), Route::sse(["/events"]).handler(handler));
+        let running = app.start().await.unwrap();
+        until("an event is handled", LIMIT, || !seen.is_empty()).await;
+        running.shutdown().await.unwrap();
+        seen.all()[0].clone()
+    }
+    let both = |app: App, route: Route| app.connect(connection(&server)).route(route);
+    assert_eq!(until_handled(Memory::new(), both).await, "7");
+    let named = |app: App, route: Route| app.connect(connection(&server)).route(route.connection("broker"));
+    assert_eq!(until_handled(Memory::new().name("broker"), named).await, "8");
+    assert_eq!(until_handled(Memory::new(), App::route).await, "8");
+
+    // Queues are the broker's, and of two servers one has to be named.
+    let queues = Route::amqp(["orders"]).name("index").handler(async |_: Message| ());
+    let route = Route::sse(["/events"]).name("on_event").handler(async |_: Event| ());
+    let two = || App::new().connect(Memory::new()).connect(connection(&server).name("a"));
+    two().route(queues).start().await.unwrap().shutdown().await.unwrap();
+    let error = two().connect(connection(&server)).start().await.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("several connections for events"), "{error}");
+    let error = two().connect(connection(&server).name("b")).route(route).start().await.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("`on_event`") && error.to_string().contains("`a`, `b`"), "{error}");
+}
+
 #[tokio::test]
 async fn what_cannot_be_is_told_at_start() {
     async fn refused(sse: Sse, route: Route) -> String {

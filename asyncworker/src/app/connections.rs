@@ -51,8 +51,8 @@ pub(super) fn open(
         opened.push(NamedBackend { name, backend, meter });
     }
     for protocol in [Protocol::Amqp, Protocol::Sse] {
-        let mut of_it = opened.iter().filter(|known| known.backend.serves(protocol));
-        if of_it.clone().count() > 1 && of_it.any(|known| known.name.is_none()) {
+        let places = candidates(protocol, &opened);
+        if places.len() > 1 && places.iter().any(|place| opened[*place].name.is_none()) {
             let serves = protocol.serves();
             return Err(Error::configuration(format!(
                 "the app has several connections for {serves} and one of them has no name; give each a name by `.name(..)`"
@@ -62,7 +62,18 @@ pub(super) fn open(
     Ok(opened.into())
 }
 
-/// The connection of this name, or the only one of this protocol.
+/// Those that a route of this protocol may mean that names none. A broker that serves events, too, stands in for a server of
+/// events, and is not meant where there is one.
+fn candidates(protocol: Protocol, connections: &[NamedBackend]) -> Vec<usize> {
+    let serves = |place: usize, protocol| connections[place].backend.serves(protocol);
+    let mut places: Vec<usize> = (0..connections.len()).filter(|place| serves(*place, protocol)).collect();
+    if protocol == Protocol::Sse && places.iter().any(|place| !serves(*place, Protocol::Amqp)) {
+        places.retain(|place| !serves(*place, Protocol::Amqp));
+    }
+    places
+}
+
+/// The connection of this name, or the only candidate.
 pub(super) fn choose(
     name: Option<&str>,
     protocol: Protocol,
@@ -76,7 +87,7 @@ pub(super) fn choose(
         let names: Vec<_> = places.iter().filter_map(|place| connections[*place].name.as_deref()).collect();
         if names.is_empty() { "none has a name".to_owned() } else { format!("there are `{}`", names.join("`, `")) }
     };
-    let wrong = match (name, &places[..]) {
+    let wrong = match (name, &candidates(protocol, connections)[..]) {
         (Some(name), _) => match connections.iter().position(|known| known.name.as_deref() == Some(name)) {
             Some(place) if of_it(&place) => return Ok(place),
             Some(_) => format!("the connection `{name}` has no {serves}; of those that have, {}", known()),

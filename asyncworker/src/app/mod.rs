@@ -131,8 +131,8 @@ impl App {
         self
     }
 
-    /// Adds a broker, an `Amqp` or a `Memory`, or a server of events, an `Sse`. Where several serve queues, or several
-    /// serve events, those must have names.
+    /// Adds a broker, an `Amqp` or a `Memory`, or a server of events, an `Sse`. Several brokers must have names, and so must
+    /// several servers of events. A `Memory` serves events, too, as a rule where there is no `Sse`.
     #[must_use]
     pub fn connect(mut self, broker: impl Into<Connection>) -> Self {
         self.connections.push(broker.into());

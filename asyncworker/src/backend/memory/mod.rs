@@ -119,7 +119,8 @@ impl Memory {
         Self { broker: Arc::default(), name: None, settings_vhost: vhost.into(), vhost: None, prefetch: None }
     }
 
-    /// The name that routes choose it by; needed where the app has several connections.
+    /// The name that routes choose it by; needed where the app has several brokers, and to have events from it where the app
+    /// has an `Sse`, too.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());

@@ -144,7 +144,7 @@ impl Sse {
         })
     }
 
-    /// The name that routes choose it by; needed where several connections serve events.
+    /// The name that routes choose it by; needed where the app has several of them.
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
