@@ -106,7 +106,8 @@ pub(crate) struct Subscription {
     pub(crate) prefetch: u16,
     /// A delivery with a larger body is malformed: the engine rejects it, and its body need not be kept.
     pub(crate) max_body: usize,
-    /// How far the engine has come with what was told.
+    /// How far the engine has come with what was told: for a broker that may forget a consumer.
+    #[cfg_attr(not(feature = "amqp"), allow(dead_code))]
     pub(crate) progress: Arc<Progress>,
     /// Where what happens is told.
     pub(crate) inbox: mpsc::UnboundedSender<Signal>,
