@@ -305,6 +305,8 @@ impl Node {
             fs::create_dir_all(&folder).map_err(Failure::on("create the folder", &folder))?;
         }
         let port = self.amqp_port;
+        // What RabbitMQ advises where queues are replicated: nodes that have parted and go on never come together by themselves.
+        let partitions = if self.in_cluster { "cluster_partition_handling = pause_minority\n" } else { "" };
         let configuration = format!(
             "# Written by `cargo xtask broker start`.\n\
              listeners.tcp.default = 127.0.0.1:{port}\n\
@@ -312,7 +314,7 @@ impl Node {
              consumer_timeout = 1800000\n\
              vm_memory_high_watermark.absolute = 1GB\n\
              disk_free_limit.absolute = 50MB\n\
-             log.file.level = warning\n"
+             log.file.level = warning\n{partitions}"
         );
         for (name, text) in [("rabbitmq.conf", configuration.as_str()), ("enabled_plugins", "[].\n")] {
             let file = self.path(name);

@@ -2,13 +2,36 @@
 
 use super::Struck;
 use crate::chaos::stage::{LIMIT, Stage};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// How long nodes stay stopped: long enough for heartbeats and elections, too short for the nodes to give each other up,
-/// which a node that has never lost its majority settles by restarting.
+/// How long nodes stay stopped at the least: long enough for heartbeats and elections.
 const FROZEN: Duration = Duration::from_secs(12);
 
+/// How long the nodes have to be whole before they count as so: one that was stopped finds out only afterwards that the
+/// others have given it up, and then restarts.
+const WHOLE: Duration = Duration::from_secs(3);
+
 impl Stage {
+    /// Waits until each node has all the others again. Until then queues may change their leader, and give out again what
+    /// is being handled.
+    async fn whole(&mut self) {
+        let end = Instant::now() + LIMIT;
+        let mut since = None;
+        while since.is_none_or(|since: Instant| since.elapsed() < WHOLE) {
+            let mut whole = true;
+            for node in &self.nodes {
+                let status = node.try_ctl(&["cluster_status", "--formatter", "json"]).await;
+                whole &= status.is_ok_and(|status| is_whole(&status, self.nodes.len()));
+            }
+            since = if whole { since.or_else(|| Some(Instant::now())) } else { None };
+            if Instant::now() > end {
+                return self.problem(format!("not within {} s: the nodes are one cluster", LIMIT.as_secs()));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// The number of the node that leads the main queue, as the others have it.
     async fn leader_of_queue(&mut self) -> usize {
         let end = Instant::now() + LIMIT;
@@ -44,6 +67,7 @@ impl Stage {
         } else {
             node.control("start").await;
         }
+        self.whole().await;
         self.end(begun, false).await;
         Struck { faults: vec![begun.fault], recovery, noticed: None }
     }
@@ -69,7 +93,33 @@ impl Stage {
         for node in others {
             self.nodes[node].control(back).await;
         }
-        let recovery = Some(self.end(begun, false).await);
+        let line = self.ledger.read().line();
+        let since = Instant::now();
+        self.wait("messages are handled again", LIMIT, |stage| stage.ledger.read().last_accepted() > line).await;
+        let recovery = Some(since.elapsed());
+        self.whole().await;
+        self.end(begun, false).await;
         Struck { faults: vec![begun.fault], recovery, noticed: None }
+    }
+}
+
+/// Whether a node sees so many, by its `cluster_status` in JSON.
+fn is_whole(status: &str, nodes: usize) -> bool {
+    let status: Value = serde_json::from_str(status).unwrap_or_default();
+    let running = status["running_nodes"].as_array().map_or(0, Vec::len);
+    let parted = &status["partitions"];
+    running == nodes && (parted == &json!({}) || parted == &json!([]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_whole_when_all_run_and_none_is_parted() {
+        assert!(is_whole(r#"{"running_nodes":["a","b"],"partitions":{}}"#, 2));
+        assert!(!is_whole(r#"{"running_nodes":["a"],"partitions":{}}"#, 2));
+        assert!(!is_whole(r#"{"running_nodes":["a","b"],"partitions":{"a":["b"]}}"#, 2));
+        assert!(!is_whole("Error: the node is not running", 0));
     }
 }
