@@ -8,8 +8,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use std::any::type_name;
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Mutex, mpsc};
 
 /// A bounded queue within the process, and the service that works it off: for what a handler need not wait for.
@@ -17,6 +16,9 @@ use tokio::sync::{Mutex, mpsc};
 /// What is put in is handled in its order, one at a time unless [`concurrency`](Self::concurrency) says more. An item whose
 /// handler fails or panics is told and left; the next is handled. At shutdown nothing more goes in, and what is in it is
 /// handled within the service's time to stop. It is kept nowhere: what must not be lost is a message.
+///
+/// The handler may take the queue itself as a `State`, to put more in, and does it by [`try_put`](Self::try_put): where the queue
+/// is full, a `put` of its own would wait for room that it alone can make.
 ///
 /// A service of yours may have one within it, and calls its methods of [`Service`] in its own. Should that one's run end
 /// before this one's does, its next run goes on with the items that were being handled.
@@ -42,20 +44,32 @@ use tokio::sync::{Mutex, mpsc};
 pub struct QueueService<T> {
     capacity: usize,
     concurrency: usize,
+    /// What it gives is kept by a run alone: the handler may have taken this very queue, and would keep it for ever.
     bind: Box<Bind<T>>,
-    /// Bound at start, or by the first run where another service has this one within it.
-    handler: OnceLock<BoundItemHandler<T>>,
     sender: mpsc::Sender<T>,
     /// Of the run that is under way.
     work: Mutex<Work<T>>,
     /// Items that were put in and are not handled.
     depth: AtomicUsize,
+    /// There is no next run.
+    stopped: AtomicBool,
 }
 
 /// What is there to be done. It outlives a run, so that a run that ends halfway loses nothing.
 struct Work<T> {
     items: mpsc::Receiver<T>,
     running: FuturesUnordered<BoxFuture<'static, Result<(), Failure>>>,
+}
+
+/// Dropped when a run has let go of the work: one that was cut off may do so after the stop only.
+struct AfterRun<'a, T>(&'a QueueService<T>);
+
+impl<T> Drop for AfterRun<'_, T> {
+    fn drop(&mut self) {
+        if self.0.stopped.load(Ordering::SeqCst) {
+            self.0.drop_running();
+        }
+    }
 }
 
 type Bind<T> = dyn Fn(&Scope<'_>) -> Result<BoundItemHandler<T>, String> + Send + Sync;
@@ -70,6 +84,16 @@ impl<T> fmt::Debug for QueueService<T> {
     }
 }
 
+impl<T> QueueService<T> {
+    /// Drops the items whose handlers run, with all that the handlers have taken. A run that is not dropped yet has them, and
+    /// does this itself then.
+    fn drop_running(&self) {
+        if let Ok(mut work) = self.work.try_lock() {
+            work.running.clear();
+        }
+    }
+}
+
 impl<T: Send + 'static> QueueService<T> {
     /// A queue in which this many items can wait, and their handler: an `async fn` of an item, and of up to seven things
     /// of the app. A capacity of 0 is refused at start.
@@ -80,10 +104,10 @@ impl<T: Send + 'static> QueueService<T> {
             capacity,
             concurrency: 1,
             bind: Box::new(move |scope| handler.clone().bind_item(scope)),
-            handler: OnceLock::new(),
             sender,
             work: Mutex::new(Work { items, running: FuturesUnordered::new() }),
             depth: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
         }
     }
 
@@ -138,25 +162,22 @@ impl<T: Send + 'static> QueueService<T> {
         self.depth.load(Ordering::Relaxed)
     }
 
-    fn bound(&self, scope: &Scope<'_>) -> Result<&BoundItemHandler<T>, String> {
-        if let Some(handler) = self.handler.get() {
-            return Ok(handler);
-        }
+    fn bound(&self, scope: &Scope<'_>) -> Result<BoundItemHandler<T>, String> {
         if self.capacity == 0 {
             return Err("its capacity is 0; it must be at least 1".into());
         }
         if self.concurrency == 0 {
             return Err("its concurrency is 0; it must be at least 1".into());
         }
-        let handler = (self.bind)(scope)?;
-        Ok(self.handler.get_or_init(|| handler))
+        (self.bind)(scope)
     }
 }
 
 #[async_trait]
 impl<T: Send + 'static> Service for QueueService<T> {
     async fn run(&self, context: ServiceContext) -> Result<(), Failure> {
-        let handler = self.bound(&context.scope()).map_err(Failure::new)?.clone();
+        let handler = self.bound(&context.scope()).map_err(Failure::new)?;
+        let _after = AfterRun(self);
         let mut work = self.work.lock().await;
         let Work { items, running } = &mut *work;
         let mut more = true;
@@ -181,10 +202,8 @@ impl<T: Send + 'static> Service for QueueService<T> {
     }
 
     async fn stop(&self) -> Result<(), Failure> {
-        // There is no next run to go on with it.
-        if let Ok(mut work) = self.work.try_lock() {
-            work.running.clear();
-        }
+        self.stopped.store(true, Ordering::SeqCst);
+        self.drop_running();
         match self.depth() {
             0 => Ok(()),
             left => Err(Failure::new(format!("{left} items of its queue were not handled"))),

@@ -207,3 +207,46 @@ async fn what_was_being_handled_when_a_run_ended_is_handled_by_the_next() {
     assert_eq!((notes.all(), status(&app, "broken").restarts), (vec!["1".into(), "2".into(), "3".into()], 1));
     app.shutdown().await.unwrap();
 }
+
+/// Waits until nothing of an app has these.
+async fn until_let_go(notes: &Notes) {
+    let waiting = async {
+        while Arc::strong_count(&notes.0) > 1 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, waiting).await.unwrap_or_else(|_| panic!("something of the app is still there"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_whose_handler_takes_it_ends_with_its_app() {
+    async fn count_down(item: u64, queue: State<Arc<QueueService<u64>>>, notes: State<Notes>) -> Result<(), Failure> {
+        notes.note(item.to_string());
+        match item {
+            0 => Ok(()),
+            13 => std::future::pending().await,
+            _ => Ok(queue.put(item - 1).await?),
+        }
+    }
+    let (app, queue, notes) = start(QueueService::new(10, count_down)).await;
+    queue.put(2).await.unwrap();
+    until_depth(&queue, 0).await;
+    assert_eq!(notes.all(), ["2", "1", "0"]);
+    drop(queue);
+    app.shutdown().await.unwrap();
+    until_let_go(&notes).await;
+
+    // One that hangs over the stop.
+    let (app, queue, notes) = start(QueueService::new(10, count_down)).await;
+    queue.put(13).await.unwrap();
+    drop(queue);
+    assert!(app.shutdown().await.is_err());
+    assert_eq!(notes.all(), ["13"]);
+    until_let_go(&notes).await;
+
+    // And one that never ran.
+    let notes = Notes::default();
+    let app = App::new().state(notes.clone()).service(QueueService::new(10, count_down));
+    assert!(app.on_startup(async |_| Err(Failure::new("no"))).start().await.is_err());
+    until_let_go(&notes).await;
+}
