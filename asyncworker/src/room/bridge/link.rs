@@ -12,12 +12,13 @@ use crate::throttle::{Throttle, warn_throttled};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 /// How long the last words of a process may take.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// How long it is waited for the queue to be declared before it is asked after again: the first pause and the longest.
+/// How long it is waited for the queue to be declared, and bound, before it is asked after again: the first pause and the
+/// longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 pub(crate) struct Link {
@@ -28,6 +29,8 @@ pub(crate) struct Link {
     outgoing: Arc<Outgoing>,
     /// Locked for a whole frame, so that no process expires while its frame is taken.
     peers: Mutex<Peers>,
+    /// The number of the last frame of this process that has come back to it.
+    returned: watch::Sender<u64>,
     failed: Throttle,
 }
 
@@ -41,13 +44,14 @@ impl Link {
         let outgoing = Arc::new(Outgoing::new(process, bridge.capacity));
         // A quarter of what may wait for one of those here.
         let peers = Mutex::new(Peers::new(bridge.lease, rooms.capacity() / 4));
-        Self { rooms, bridge, process, outgoing, peers, failed: Throttle::new() }
+        Self { rooms, bridge, process, outgoing, peers, returned: watch::Sender::new(0), failed: Throttle::new() }
     }
 
     /// What another process says, or this one, whose frames come back to it.
     pub(super) async fn receive(&self, frame: Frame) {
         let Frame { process, number, version, items } = frame;
         if process == self.process {
+            self.returned.send_replace(number);
             return;
         }
         let mut peers = self.peers.lock().await;
@@ -129,8 +133,12 @@ impl Link {
     /// Says what there is to say, and that this process is there. Ends when it is told to stop and all is said.
     async fn send(&self, context: &ServiceContext) {
         let publisher = context.publisher();
+        let reached = async {
+            self.until_declared(&publisher).await;
+            self.until_heard(&publisher).await;
+        };
         tokio::select! {
-            () = self.until_declared(&publisher) => {}
+            () = reached => {}
             () = context.told_to_stop() => return,
         }
         self.publish(&publisher, None, vec![Item::Ask]).await;
@@ -178,6 +186,20 @@ impl Link {
                 Err(error) => self.failed(&error),
             }
             sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// A queue is bound after it was declared. Told of this process any sooner, others could say what it never hears.
+    async fn until_heard(&self, publisher: &Publisher) {
+        let (mut pause, longest) = PAUSES;
+        // Those up to here went to the queue itself.
+        let (declared, mut returned) = (self.outgoing.number(), self.returned.subscribe());
+        loop {
+            self.publish(publisher, None, Vec::new()).await;
+            if timeout(pause, returned.wait_for(|number| *number > declared)).await.is_ok() {
+                return;
+            }
             pause = (pause * 2).min(longest);
         }
     }

@@ -134,6 +134,11 @@ impl Outgoing {
         Frame { process: self.process, number: state.number, version: state.version, items }
     }
 
+    /// Of the last frame.
+    pub(super) fn number(&self) -> u64 {
+        self.lock().number
+    }
+
     /// A frame was not sent.
     pub(super) fn lost(&self, items: usize) {
         self.lock().dropped += items as u64;

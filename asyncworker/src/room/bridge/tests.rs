@@ -145,6 +145,25 @@ async fn a_new_process_learns_who_is_there_and_is_known_with_all_that_it_has() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_process_is_known_when_it_hears_what_is_said_and_not_before() {
+    let (broker, [here, there]) = (Memory::new(), [Rooms::new(), Rooms::new()]);
+    let _first = start(&broker, &here).await;
+    let bob = there.enter("bob");
+    bob.join("lobby");
+    // The broker is slow: the queue is there, and is not bound yet.
+    let Parts { declarations: [exchange, queue, binding], route, service } =
+        RoomBridge::new("chat").parts(&there).unwrap();
+    let app = App::new().connect(broker.clone()).state(there.clone()).declare(exchange).declare(queue);
+    let _second = app.route(route).service(service).start().await.unwrap();
+    sleep(LEASE).await;
+    assert_eq!(here.members("lobby"), of(&[]));
+    broker.declare(binding).unwrap();
+    until("he is known", || here.members("lobby") == of(&[("bob", 1)])).await;
+    here.broadcast("lobby", "hello");
+    assert_eq!(body(&bob).await, json!("hello"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_process_that_dies_without_a_word_leaves_with_its_lease() {
     let (_, [here, there], [_first, second]) = two().await;
     let (ann, bob) = (here.enter("ann"), there.enter("bob"));
