@@ -5,6 +5,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -18,12 +19,29 @@ impl Socket {
     }
 
     pub async fn next(&mut self) -> Option<Message> {
-        let next = tokio::time::timeout(LIMIT, self.0.next()).await.expect("a message or the end in time");
+        let next = timeout(LIMIT, self.0.next()).await.expect("a message or the end in time");
         next.and_then(Result::ok)
     }
 
+    /// The next message that is no ping: those come whenever enough time has passed.
+    async fn said(&mut self) -> Message {
+        let said = async {
+            loop {
+                match self.0.next().await {
+                    Some(Ok(Message::Ping(_))) => {}
+                    Some(Ok(message)) => return message,
+                    other => panic!("no message but {other:?}"),
+                }
+            }
+        };
+        timeout(LIMIT, said).await.expect("a message in time")
+    }
+
     pub async fn text(&mut self) -> String {
-        self.next().await.expect("a message").into_text().expect("text").to_string()
+        match self.said().await {
+            Message::Text(text) => text.to_string(),
+            other => panic!("no text but {other:?}"),
+        }
     }
 
     pub async fn json(&mut self) -> Value {
@@ -37,8 +55,7 @@ impl Socket {
     /// The body of the next message in a room, with who said it. Who comes and goes is passed over.
     pub async fn hears(&mut self) -> (Value, Value) {
         loop {
-            let event = self.next().await.expect("it is connected");
-            let mut event: Value = serde_json::from_str(event.to_text().expect("text")).expect("JSON");
+            let mut event = self.json().await;
             if event["type"] == "message" {
                 return (event["from"].take(), event["body"].take());
             }
@@ -47,9 +64,18 @@ impl Socket {
 
     /// The code that the server closes with, as the next thing it says.
     pub async fn closed_with(&mut self) -> u16 {
-        match self.next().await {
-            Some(Message::Close(Some(frame))) => frame.code.into(),
+        match self.said().await {
+            Message::Close(Some(frame)) => frame.code.into(),
             other => panic!("no close with a code but {other:?}"),
+        }
+    }
+
+    /// The code that the server closes with, whatever it says before.
+    pub async fn closed_at_last_with(&mut self) -> u16 {
+        loop {
+            if let Message::Close(frame) = self.said().await {
+                return frame.expect("a close with a code").code.into();
+            }
         }
     }
 }

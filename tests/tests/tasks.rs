@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tests::{LIMIT, Socket, until};
-use tokio_tungstenite::tungstenite::protocol::Message;
 
 #[derive(Clone, serde::Serialize)]
 struct Page {
@@ -157,14 +156,7 @@ async fn a_shutdown_closes_the_websocket_and_ends_its_task() {
     hears(&mut client, "running").await;
     let tasks = running.tasks();
     let stopping = tokio::spawn(running.shutdown());
-    let code = loop {
-        match client.next().await {
-            Some(Message::Close(Some(frame))) => break u16::from(frame.code),
-            Some(_) => {}
-            None => panic!("no close"),
-        }
-    };
-    assert_eq!((code, client.next().await), (1001, None));
+    assert_eq!((client.closed_at_last_with().await, client.next().await), (1001, None));
     stopping.await.unwrap().unwrap();
     assert_eq!(tasks.status("import").unwrap().state, TaskState::Ended(TaskOutcome::Cancelled));
 }

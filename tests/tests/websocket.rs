@@ -153,15 +153,7 @@ async fn a_shutdown_closes_with_going_away_also_where_the_handler_fails_over_it_
         client
     });
     let clients = futures_util::future::join_all(clients).await;
-    let closed = clients.into_iter().map(async |mut client| {
-        loop {
-            match client.next().await {
-                Some(Message::Close(Some(frame))) => break u16::from(frame.code),
-                Some(_) => {}
-                None => panic!("no close"),
-            }
-        }
-    });
+    let closed = clients.into_iter().map(async |mut client| client.closed_at_last_with().await);
     let (stopped, codes) = tokio::join!(running.shutdown(), futures_util::future::join_all(closed));
     stopped.unwrap();
     assert_eq!(codes, [1001; 64]);
