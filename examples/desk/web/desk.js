@@ -61,7 +61,7 @@ const pages = {
     "/": function deployments() {
         const list = find("#deploys");
         const shown = new Set();
-        let before; // What had been shown when the page was opened comes first.
+        let before; // What had been shown when the page came into the room comes first.
         const show = ({ id, app, version, state }) => {
             if (shown.has(id)) return;
             shown.add(id);
@@ -74,6 +74,10 @@ const pages = {
             find("#deploy-count").textContent = shown.size;
         };
         connect(() => path("deploys", "live", me), async event => {
+            if (event.type === "joined") {
+                // The first to come is the page itself. Asked any sooner, it would miss what is shown in between.
+                before ??= fetch("/deploys").then(answer => answer.json()).then(all => all.forEach(show), () => {});
+            }
             if (event.type !== "message") return;
             await before;
             if (event.room === "timing") {
@@ -84,9 +88,7 @@ const pages = {
             } else if (event.room === null && event.body.text) {
                 find("#notice").textContent = `${event.from}, for you: ${event.body.text}`;
             }
-        }, () => {
-            before = fetch("/deploys").then(answer => answer.json()).then(all => all.forEach(show), () => {});
-        });
+        }, () => { before = undefined; });
         fetch("/feed").then(answer => { find("#cut").hidden = !answer.ok; });
         find("#cut").onclick = () => fetch("/cut", { method: "POST" });
     },
