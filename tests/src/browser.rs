@@ -70,8 +70,9 @@ impl Browser {
         });
         let Value::Object(capabilities) = capabilities else { unreachable!("an object") };
         let mut builder = ClientBuilder::new(HttpConnector::new());
-        let session =
-            timeout(LIMIT, builder.capabilities(capabilities).connect(&format!("http://{}", driver.address))).await;
+        // From a disk that is cold, on a machine that is busy. The driver itself gives up after a minute.
+        let url = format!("http://{}", driver.address);
+        let session = timeout(3 * LIMIT, builder.capabilities(capabilities).connect(&url)).await;
         let client = session.expect("a browser in time").unwrap_or_else(|error| {
             panic!("no browser, {}: {error}; `cargo xtask test` installs one", program.to_string_lossy())
         });
@@ -140,17 +141,22 @@ impl Tab {
         }
     }
 
-    /// Clicks on the one element that this selects, once it is there.
+    /// Waits until a person can see the element that this selects.
+    async fn until_shown(&self, selector: &str) {
+        self.until(&format!("document.querySelector({selector:?})?.checkVisibility()")).await;
+    }
+
+    /// Clicks on the one element that this selects, once it is shown.
     pub async fn click(&self, selector: &str) {
-        self.until(&format!("document.querySelector({selector:?})")).await;
+        self.until_shown(selector).await;
         let _turn = self.session.on(&self.window).await;
         let clicked = async { self.session.client.find(Locator::Css(selector)).await?.click().await };
         clicked.await.unwrap_or_else(|error| panic!("{selector}: {error}"));
     }
 
-    /// Types into the element that this selects, and presses Enter.
+    /// Types into the element that this selects, once it is shown, and presses Enter.
     pub async fn enter(&self, selector: &str, text: &str) {
-        self.until(&format!("document.querySelector({selector:?})")).await;
+        self.until_shown(selector).await;
         let _turn = self.session.on(&self.window).await;
         // U+E007 is WebDriver's Enter key.
         let keys = format!("{text}\u{e007}");
@@ -235,7 +241,7 @@ impl Driver {
     /// What the browser's processes have in common is the folder in their arguments. Only when they are gone does none of them
     /// write to it any more.
     const SHELL: &str = r#""$DRIVER" --port=0 & exec >&-; read -r _
-        kill -KILL "$!"; pkill -KILL -f "$TMPDIR/"; rm -rf "$TMPDIR""#;
+        kill -KILL "$!"; while pkill -KILL -f "$TMPDIR/"; do sleep 0.05; done; rm -rf "$TMPDIR""#;
 
     fn start() -> Self {
         let program = named_in("CHROMEDRIVER", "chromedriver");

@@ -32,12 +32,22 @@ pub use socket::{RawSocket, Socket};
 pub use streams::{EventServer, Reply, Request};
 pub use wait::{LIMIT, Watchdog, holds, until, until_async};
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// A name that no other test of this or another run has.
 pub fn unique(base: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!("{base}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// An address of this machine's that no other test of this or another run listens at, and no connection comes from: a
+/// port that is free there stays so. For what listens at an address that has to be known before, or for a second time.
+pub fn own_host() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // All of 127.0.0.0/8 is this machine; a process id has 22 bits.
+    let own = std::process::id() * 4 + NEXT.fetch_add(1, Ordering::Relaxed) % 4;
+    Ipv4Addr::from(0x7f00_0000 + own % 0x0100_0000)
 }
 
 /// Runs each of these `async fn(Broker)` twice: as `memory::name`, in virtual time, and as

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use tests::{Browser, EventServer, LIMIT, Reply, Tab, Worker, amqp_url, unique, until};
+use tests::{Browser, EventServer, LIMIT, Reply, Tab, Worker, amqp_url, own_host, unique, until};
 
 const CONNECTED: &str = "document.body.dataset.connected === 'true'";
 
@@ -108,6 +108,8 @@ async fn people_chat_in_text_and_a_closed_tab_is_one_member_less() {
     ann.enter("#text", "hello").await;
     until_reads(&bob, "hello").await;
     bob.enter("#text", SCRIPT).await;
+    // What is said in two tabs comes over two websockets, which have no order among them.
+    until_reads(&third, SCRIPT).await;
     third.enter("#text", "over").await;
     let said = [("ann", "hello", false), ("bob", SCRIPT, false), ("bob", "over", false)];
     let said = said.map(|(from, text, private)| (from.to_owned(), text.to_owned(), private));
@@ -150,7 +152,7 @@ async fn a_private_message_reaches_every_tab_of_its_receiver_and_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_chat_rejoins_by_itself_when_the_server_is_back() {
-    let mut desk = Desk::start().await;
+    let mut desk = Desk::with(&[("DESK_BIND", &format!("{}:0", own_host()))]).await;
     let address = desk.address().to_owned();
     let (of_ann, of_bob) = tokio::join!(Browser::start(), Browser::start());
     let tabs = [chat(&of_ann, &desk, "ann").await, chat(&of_bob, &desk, "bob").await];
@@ -161,7 +163,7 @@ async fn the_chat_rejoins_by_itself_when_the_server_is_back() {
     for tab in &tabs {
         tab.until("document.querySelectorAll('#members li').length === 2").await;
         // A page that was loaded again would not have it.
-        tab.run("window.same = true").await;
+        tab.run("window.before = document.querySelector('#members li')").await;
     }
     desk.stop().await;
     for tab in &tabs {
@@ -170,9 +172,10 @@ async fn the_chat_rejoins_by_itself_when_the_server_is_back() {
     let _desk = Desk::with(&[("DESK_BIND", &address)]).await;
     for tab in &tabs {
         tab.until(CONNECTED).await;
+        // Shown anew: those of before were shown all the while.
+        tab.until("window.before.isConnected === false").await;
         tab.until("document.querySelectorAll('#members li').length === 2").await;
         assert_eq!(tab.run("return document.querySelector('#rooms .current').dataset.room").await, "random");
-        assert_eq!(tab.run("return window.same").await, true);
     }
     tabs[0].enter("#text", "again").await;
     until_reads(&tabs[1], "again").await;
@@ -192,9 +195,6 @@ fn bar(task: &str) -> String {
 fn state(task: &str) -> String {
     format!("{}.dataset.state", of_task(task, ".state"))
 }
-
-/// What the bar of the import rises by at once.
-const STEP: f64 = 2.0;
 
 /// The id of the run that the page shows, once it shows one: a press of the button has it told only when the desk
 /// has answered.
@@ -217,7 +217,7 @@ fn numbers(values: &[Value]) -> Vec<f64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bar_only_rises_and_pages_come_one_by_one() {
+async fn a_bar_only_rises_and_pages_come_while_it_does() {
     let desk = Desk::start().await;
     let browser = Browser::start().await;
     let tab = open(&browser, &desk, "tasks").await;
@@ -225,12 +225,21 @@ async fn a_bar_only_rises_and_pages_come_one_by_one() {
     tab.record("pages", &format!("{}.textContent", of_task("import", ".pages"))).await;
     press(&tab, "import", "start").await;
     until_state(&tab, "import", "completed").await;
+    // A page that is busy is shown the last of what came meanwhile: each value there was need not be among them.
     let bar = numbers(&tab.recorded("bar").await);
-    assert!(bar.is_sorted() && bar.len() > 10, "{bar:?}");
+    assert!(bar.is_sorted() && bar.len() > 2, "{bar:?}");
     assert_eq!((bar[0], bar.last()), (0.0, Some(&100.0)));
-    let pages = tab.recorded("pages").await;
-    let expected: Vec<String> = (0..=10).map(|page| format!("{page}/10")).collect();
-    assert_eq!(pages, expected);
+    let pages = tab.recorded("pages").await.into_iter().map(|text| {
+        let pages = text.as_str().unwrap().strip_suffix("/10").unwrap();
+        pages.parse::<u32>().unwrap()
+    });
+    let pages: Vec<u32> = pages.collect();
+    assert!(pages.is_sorted() && pages.len() > 2, "{pages:?}");
+    assert_eq!((pages[0], pages.last()), (0, Some(&10)));
+    let results = "return [...document.querySelectorAll('.task[data-task=import] .results li')]
+        .map(line => `${line.dataset.page} ${line.textContent.split(':')[0]}`)";
+    let expected: Vec<String> = (1..=10).map(|page| format!("{page} page {page}")).collect();
+    assert_eq!(tab.run(results).await, json!(expected));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -238,26 +247,26 @@ async fn a_stopped_bar_stays_where_it_was() {
     let desk = Desk::start().await;
     let browser = Browser::start().await;
     let tab = open(&browser, &desk, "tasks").await;
-    press(&tab, "import", "start").await;
-    tab.until(&format!("{} >= 10", bar("import"))).await;
-    // Where the bar is in the moment of the click.
-    let note = format!(
-        "document.querySelector('.task[data-task=import] button.stop')
-             .addEventListener('click', () => window.stoppedAt = {}, {{ capture: true }})",
-        bar("import")
-    );
-    tab.run(&note).await;
-    press(&tab, "import", "stop").await;
-    until_state(&tab, "import", "cancelled").await;
-    tab.record("frozen", &bar("import")).await;
-    let stopped_at = tab.run("return window.stoppedAt").await.as_f64().unwrap();
-    // Another task goes on meanwhile, and with each of its steps the page is shown all tasks.
     press(&tab, "report", "start").await;
     tab.until(&format!("{} >= 10", bar("report"))).await;
+    // Where the bar is in the moment of the click.
+    let note = format!(
+        "document.querySelector('.task[data-task=report] button.stop')
+             .addEventListener('click', () => window.stoppedAt = {}, {{ capture: true }})",
+        bar("report")
+    );
+    tab.run(&note).await;
+    press(&tab, "report", "stop").await;
+    until_state(&tab, "report", "cancelled").await;
+    tab.record("frozen", &bar("report")).await;
+    let stopped_at = tab.run("return window.stoppedAt").await.as_f64().unwrap();
+    // Another task goes on meanwhile, and with each of its steps the page is shown all tasks.
+    press(&tab, "import", "start").await;
+    tab.until(&format!("{} >= 10", bar("import"))).await;
     let frozen = numbers(&tab.recorded("frozen").await);
     assert_eq!(frozen.len(), 1, "{frozen:?}");
-    // What was under way may have come yet.
-    assert!(frozen[0] >= stopped_at && frozen[0] <= stopped_at + STEP, "{stopped_at} {frozen:?}");
+    // What it had done when it was told may have come yet; its end has not.
+    assert!(frozen[0] >= stopped_at && frozen[0] < 100.0, "{stopped_at} {frozen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -265,13 +274,14 @@ async fn a_second_start_is_told_that_it_runs_already() {
     let desk = Desk::start().await;
     let browser = Browser::start().await;
     let tab = open(&browser, &desk, "tasks").await;
-    press(&tab, "import", "start").await;
-    until_state(&tab, "import", "running").await;
-    let run = run_of(&tab, "import").await;
-    tab.record("runs", "document.querySelector('.task[data-task=import]').dataset.run").await;
-    press(&tab, "import", "start").await;
-    tab.until(&format!("{}.textContent.includes('runs already')", of_task("import", ".note"))).await;
-    until_state(&tab, "import", "completed").await;
+    press(&tab, "report", "start").await;
+    until_state(&tab, "report", "running").await;
+    let run = run_of(&tab, "report").await;
+    tab.record("runs", "document.querySelector('.task[data-task=report]').dataset.run").await;
+    press(&tab, "report", "start").await;
+    tab.until(&format!("{}.textContent.includes('runs already')", of_task("report", ".note"))).await;
+    press(&tab, "report", "stop").await;
+    until_state(&tab, "report", "cancelled").await;
     assert_eq!(tab.recorded("runs").await, [json!(run)]);
 }
 
@@ -280,20 +290,20 @@ async fn start_stop_start_leaves_one_run() {
     let desk = Desk::start().await;
     let browser = Browser::start().await;
     let tab = open(&browser, &desk, "tasks").await;
-    tab.record("runs", "document.querySelector('.task[data-task=import]').dataset.run || null").await;
+    tab.record("runs", "document.querySelector('.task[data-task=report]').dataset.run || null").await;
     for _ in 0..2 {
-        press(&tab, "import", "start").await;
-        until_state(&tab, "import", "running").await;
-        press(&tab, "import", "stop").await;
-        until_state(&tab, "import", "cancelled").await;
+        press(&tab, "report", "start").await;
+        until_state(&tab, "report", "running").await;
+        press(&tab, "report", "stop").await;
+        until_state(&tab, "report", "cancelled").await;
     }
-    press(&tab, "import", "start").await;
-    until_state(&tab, "import", "running").await;
+    press(&tab, "report", "start").await;
+    until_state(&tab, "report", "running").await;
     // Two that ran at once would pull the bar to and fro.
-    tab.record("bar", &bar("import")).await;
-    until_state(&tab, "import", "completed").await;
+    tab.record("bar", &bar("report")).await;
+    tab.until(&format!("{} >= 20", bar("report"))).await;
     let bar = numbers(&tab.recorded("bar").await);
-    assert!(bar.is_sorted() && bar.last() == Some(&100.0), "{bar:?}");
+    assert!(bar.is_sorted(), "{bar:?}");
     let mut runs = tab.recorded("runs").await;
     runs.retain(|run| !run.is_null());
     assert_eq!(runs.len(), 3, "{runs:?}");
@@ -382,6 +392,8 @@ async fn every_deployment_shows_once_whatever_the_feed_breaks_off(desk: Desk) {
     let begins = |line: &&str| line.contains(r#"path="/deployments""#) && line.contains(": consuming");
     let streams = || desk.process.printed().lines().filter(begins).count();
     let mut sent: Vec<String> = Vec::new();
+    // What is to break has to be there.
+    until("the feed is read", LIMIT, || streams() == 1).await;
     for cut in 1..=CUTS {
         tab.click("#cut").await;
         until("the feed is read once more", LIMIT, || streams() > cut).await;
@@ -451,6 +463,9 @@ async fn no_page_has_an_error_in_the_console() {
     enter.screenshot(&folder.join("enter.png")).await;
     enter.enter("#name", "ann").await;
     let chats = [enter, chat(&of_bob, &desk, "bob").await];
+    for tab in &chats {
+        tab.until("document.querySelectorAll('#members li').length === 2").await;
+    }
     chats[0].enter("#text", "The shop is out, 1.4.2. Does anybody see it fail?").await;
     until_reads(&chats[1], "The shop is out, 1.4.2. Does anybody see it fail?").await;
     chats[1].enter("#text", "Not here. <b>All green.</b>").await;
@@ -458,13 +473,15 @@ async fn no_page_has_an_error_in_the_console() {
     chats[1].enter("#text", "@ann lunch?").await;
     until_reads(&chats[0], "lunch?").await;
     let tasks = open(&of_ann, &desk, "tasks").await;
-    press(&tasks, "import", "start").await;
     press(&tasks, "report", "start").await;
-    tasks.until("document.querySelectorAll('.task[data-task=import] .results li').length >= 3").await;
+    until_state(&tasks, "report", "running").await;
     press(&tasks, "report", "stop").await;
     until_state(&tasks, "report", "cancelled").await;
     press(&tasks, "import", "start").await;
+    until_state(&tasks, "import", "running").await;
+    press(&tasks, "import", "start").await;
     tasks.until(&format!("{}.textContent", of_task("import", ".note"))).await;
+    tasks.until("document.querySelectorAll('.task[data-task=import] .results li').length >= 3").await;
     let services = open(&of_ann, &desk, "services").await;
     services.click(".service[data-service=notifier] button.crash").await;
     services.until("document.querySelector('.service[data-service=notifier] .error').textContent").await;

@@ -7,7 +7,7 @@ use asyncworker::{Context, ErrorKind, Running, Service, ServiceContext, Supervis
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tests::{Http, LIMIT, until_async};
+use tests::{Http, LIMIT, own_host, until_async};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
@@ -110,7 +110,7 @@ impl Service for Slow {
 async fn probes_and_metrics_are_served_while_services_start_and_endpoints_ask_to_come_again() {
     let gate = Gate::closed();
     // Nobody has it any more, and the app can be asked for its own only when it has started.
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let address = TcpListener::bind((own_host(), 0)).await.unwrap().local_addr().unwrap();
     let service = Supervised::new(Slow(gate.clone())).name("slow");
     let app = app(Settings::bind(address.to_string()), &gate).service(service);
     let starting = tokio::spawn(app.start());
