@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -32,7 +33,7 @@ pub struct Worker {
     child: Child,
     input: Option<ChildStdin>,
     printed: Arc<Mutex<Vec<u8>>>,
-    readers: Vec<JoinHandle<()>>,
+    reader: Option<JoinHandle<()>>,
 }
 
 impl Worker {
@@ -59,14 +60,16 @@ impl Worker {
     }
 
     pub fn run(mut command: Command) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        // One pipe for both streams: what it prints to either is in the order in which it does.
+        let (output, end) = std::io::pipe().expect("a pipe");
+        command.stdin(Stdio::piped()).stdout(end.try_clone().expect("a pipe")).stderr(end).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+        // It has the end that is written to; where only the child has it, there is an end to what is read.
+        drop(command);
         let (input, printed) = (child.stdin.take(), Arc::default());
-        let out = child.stdout.take().expect("a pipe");
-        let err = child.stderr.take().expect("a pipe");
-        let readers =
-            vec![tokio::spawn(read(out, Arc::clone(&printed))), tokio::spawn(read(err, Arc::clone(&printed)))];
-        Self { child, input, printed, readers }
+        let output = Receiver::from_owned_fd(output.into()).expect("a pipe");
+        let reader = Some(tokio::spawn(read(output, Arc::clone(&printed))));
+        Self { child, input, printed, reader }
     }
 
     /// Its standard input, once.
@@ -74,7 +77,7 @@ impl Worker {
         self.input.take().expect("a pipe that was not taken yet")
     }
 
-    /// All that it printed so far, on both streams.
+    /// All that it printed so far, on both streams, in order.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&self.printed.lock().unwrap()).into_owned()
     }
@@ -104,7 +107,7 @@ impl Worker {
         let ended = timeout(limit, self.child.wait()).await;
         let status =
             ended.unwrap_or_else(|_| panic!("it did not end within {limit:?}; it printed\n{}", self.printed()));
-        for reader in self.readers.drain(..) {
+        if let Some(reader) = self.reader.take() {
             let _ = reader.await;
         }
         status.expect("wait for the process")
@@ -132,7 +135,7 @@ impl Worker {
     }
 }
 
-async fn read(mut from: impl AsyncRead + Unpin, to: Arc<Mutex<Vec<u8>>>) {
+async fn read(mut from: Receiver, to: Arc<Mutex<Vec<u8>>>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         to.lock().unwrap().extend_from_slice(&buffer[..length]);
