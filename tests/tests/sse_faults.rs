@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tests::{EventServer, EventSight, Events, Gate, LIMIT, Log, Reply, Worker, holds, unique, until};
+use tests::{EventServer, EventSight, Events, Gate, LIMIT, Log, Reply, Worker, holds, unique, until, until_async};
 
 const SOON: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
@@ -291,8 +291,9 @@ async fn a_worker_that_is_killed_resumes_from_its_file_and_loses_nothing() {
     const KILLS: usize = 5;
     let server = EventServer::start(|request| {
         let from = request.last_event_id().unwrap_or(0) + 1;
-        // A little at a time, so that the kill meets a stream in the middle.
-        let numbers: Vec<u64> = (from..=EVENTS).collect();
+        // A little at a time, so that the kill meets a stream in the middle; and so much that those after it have their part.
+        let last = if request.number < KILLS { EVENTS.min(from + 550) } else { EVENTS };
+        let numbers: Vec<u64> = (from..=last).collect();
         let reply = numbers.chunks(50).fold(Reply::stream(), |reply, numbers| {
             reply.send(numbered(numbers.iter().copied())).pause(Duration::from_millis(5))
         });
@@ -302,10 +303,14 @@ async fn a_worker_that_is_killed_resumes_from_its_file_and_loses_nothing() {
     let (ids, handled) = (IdFile::new(), IdFile::new());
     let lines = || std::fs::read_to_string(&handled.0).unwrap_or_default();
     let arguments = || [server.url(), ids.0.display().to_string(), handled.0.display().to_string()];
+    // The file is whole whenever it is read, and says what was last. Who has read it keeps what is in it.
+    let url = format!("{}events", server.url());
+    let kept = async || EventIdFile::new(&ids.0).load("events", &url).await.unwrap();
     for kill in 0..KILLS {
-        let before = lines().lines().count();
+        let (before, kept_before) = (lines().lines().count(), kept().await);
         let mut worker = Worker::start(env!("CARGO_BIN_EXE_events"), arguments(), &[]);
         until("it handles some", LIMIT, || lines().lines().count() > before + 200 + 37 * kill).await;
+        until_async("it keeps its place", LIMIT, async || kept().await != kept_before).await;
         worker.signal("KILL").await;
         worker.end(LIMIT).await;
     }
@@ -327,10 +332,7 @@ async fn a_worker_that_is_killed_resumes_from_its_file_and_loses_nothing() {
     for pair in requests.windows(2) {
         assert!(pair[1].last_event_id() > pair[0].last_event_id(), "each goes on where the one before it was");
     }
-    // The file is whole whenever it is read, and says what was last.
-    let file = EventIdFile::new(&ids.0);
-    let kept = file.load("events", &format!("{}events", server.url())).await.unwrap();
-    assert_eq!(kept, Some(EVENTS.to_string()));
+    assert_eq!(kept().await, Some(EVENTS.to_string()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
