@@ -56,8 +56,9 @@ async fn see_and_wait(State(seen): State<Seen>, State(gate): State<Gate>, batch:
     gate.pass().await;
 }
 
+/// Bulks that are full by size: the clock has no part in it.
 fn bulks_of(size: usize) -> RouteOptions {
-    RouteOptions::new().bulk_size(size).bulk_flush_interval(SOON)
+    RouteOptions::new().bulk_size(size).bulk_flush_interval(LIMIT * 100)
 }
 
 fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
@@ -68,7 +69,7 @@ async fn a_bulk_is_in_the_order_of_its_queue(broker: Broker) {
     let queue = broker.queue("q").await;
     broker.push(&queue, 0..100).await;
     let seen = Seen::default();
-    let route = Route::amqp([&queue]).options(bulks_of(100).bulk_flush_interval(LIMIT)).handler(see);
+    let route = Route::amqp([&queue]).options(bulks_of(100)).handler(see);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(100).await;
     assert_eq!(seen.bulks(), [numbers(0..100)]);
@@ -80,7 +81,7 @@ async fn a_bulk_is_full_by_size(broker: Broker) {
     let queue = broker.queue("q").await;
     broker.push(&queue, 0..40).await;
     let seen = Seen::default();
-    let route = Route::amqp([&queue]).options(bulks_of(10).bulk_flush_interval(LIMIT * 100)).handler(see);
+    let route = Route::amqp([&queue]).options(bulks_of(10)).handler(see);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(40).await;
     assert_eq!(seen.sizes(), [10; 4]);
@@ -92,7 +93,9 @@ async fn a_bulk_is_flushed_by_time(broker: Broker) {
     let queue = broker.queue("q").await;
     broker.push(&queue, 0..250).await;
     let seen = Seen::default();
-    let route = Route::amqp([&queue]).options(bulks_of(100)).handler(see);
+    // Longer than a broker that is busy takes to send what fills one.
+    let options = bulks_of(100).bulk_flush_interval(SOON * 10);
+    let route = Route::amqp([&queue]).options(options).handler(see);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(250).await;
     assert_eq!(seen.sizes(), [100, 100, 50]);
@@ -104,8 +107,8 @@ async fn a_bulk_is_never_larger_than_the_prefetch(broker: Broker) {
     let queue = broker.queue("q").await;
     broker.push(&queue, 0..512).await;
     let seen = Seen::default();
-    // Full with what the prefetch allows: the clock has no part in it.
-    let options = bulks_of(1000).prefetch(256).bulk_flush_interval(LIMIT * 100);
+    // Full with what the prefetch allows.
+    let options = bulks_of(1000).prefetch(256);
     let app = broker.app().state(seen.clone()).route(Route::amqp([&queue]).options(options).handler(see));
     let app = app.start().await.unwrap();
     seen.wait(512).await;
@@ -144,7 +147,9 @@ async fn a_mark_wins_over_the_default_and_the_last_mark_over_the_others(broker: 
     broker.push(&queue, MARKS).await;
     broker.push(&queue, [r#""none""#]).await;
     let seen = Seen::default();
-    let route = Route::amqp([&queue]).options(bulks_of(7).on_success(Action::Reject)).handler(handler);
+    // What comes again fills none.
+    let options = bulks_of(7).bulk_flush_interval(SOON).on_success(Action::Reject);
+    let route = Route::amqp([&queue]).options(options).handler(handler);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(9).await;
     app.shutdown().await.unwrap();
@@ -165,7 +170,8 @@ async fn a_mark_holds_when_the_handler_fails(broker: Broker) {
     broker.push(&queue, MARKS).await;
     broker.push(&queue, [r#""none""#]).await;
     let seen = Seen::default();
-    let route = Route::amqp([&queue]).options(bulks_of(7).on_exception(Action::Reject)).handler(handler);
+    let options = bulks_of(7).bulk_flush_interval(SOON).on_exception(Action::Reject);
+    let route = Route::amqp([&queue]).options(options).handler(handler);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(9).await;
     app.shutdown().await.unwrap();
@@ -415,7 +421,7 @@ async fn the_queues_of_a_route_share_one_bucket(broker: Broker) {
     broker.push(&one, 0..3).await;
     broker.push(&two, 10..13).await;
     let seen = Seen::default();
-    let route = Route::amqp([&one, &two]).options(bulks_of(6).bulk_flush_interval(LIMIT * 100)).handler(see);
+    let route = Route::amqp([&one, &two]).options(bulks_of(6)).handler(see);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(6).await;
     assert_eq!(seen.sizes(), [6]);
@@ -581,7 +587,7 @@ async fn a_partial_bulk_is_handed_over_at_shutdown(broker: Broker) {
     let queue = broker.queue("q").await;
     broker.push(&queue, 0..3).await;
     let seen = Seen::default();
-    let route = Route::amqp([&queue]).options(bulks_of(10).bulk_flush_interval(LIMIT * 100)).handler(see);
+    let route = Route::amqp([&queue]).options(bulks_of(10)).handler(see);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     broker.until_ready(&queue, 0).await;
     holds("the bulk waits to fill", SOON, || seen.is_empty()).await;

@@ -66,7 +66,7 @@ async fn defect_02_nothing_of_a_dead_connection_is_handled_beside_its_redelivery
     broker.push(&queue, 0..10).await;
     let (gate, seen) = (Gate::default(), Seen::default());
     // One bulk runs, and six messages wait in the bucket.
-    let options = RouteOptions::new().bulk_size(4).bulk_flush_interval(SOON).prefetch(10).concurrency(1);
+    let options = RouteOptions::new().bulk_size(4).bulk_flush_interval(SOON * 10).prefetch(10).concurrency(1);
     let route = Route::amqp([&queue]).options(options).handler(see_and_wait);
     let app = broker.app().state(gate.clone()).state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(4).await;
@@ -168,7 +168,7 @@ async fn defect_05_a_body_that_does_not_decode_harms_only_itself(broker: Broker)
     broker.push(&queue, bodies).await;
     broker.push(&hasty_queue, bodies).await;
     let seen = Seen::default();
-    let options = || RouteOptions::new().bulk_size(5).bulk_flush_interval(SOON);
+    let options = || RouteOptions::new().bulk_size(5).bulk_flush_interval(LIMIT * 100);
     let app = broker
         .app()
         .state(seen.clone())
@@ -195,8 +195,8 @@ async fn defect_06_a_handler_that_hangs_holds_up_no_other_bulk(broker: Broker) {
     let queue = broker.queue("q").await;
     broker.push(&queue, 0..3).await;
     let seen = Seen::default();
-    // Far from full: what starts is started by the clock.
-    let options = RouteOptions::new().bulk_size(100).bulk_flush_interval(SOON).timeout(SOON * 10);
+    // Far from full: what starts is started by the clock, which leaves a busy broker the time to send three.
+    let options = RouteOptions::new().bulk_size(100).bulk_flush_interval(SOON * 4).timeout(SOON * 30);
     let route = Route::amqp([&queue]).options(options).handler(handler);
     let app = broker.app().state(seen.clone()).route(route).start().await.unwrap();
     seen.wait(3).await;
@@ -420,7 +420,7 @@ async fn defect_11_the_environment_is_heeded() {
     let queue = there.queue("q").await;
     there.push(&queue, 0..10).await;
     let environment = [
-        ("ASYNCWORKER_FLUSH_TIMEOUT", "0.3"),
+        ("ASYNCWORKER_FLUSH_TIMEOUT", "2"),
         ("ASYNCWORKER_AMQP_DEFAULT_PREFETCH_COUNT", "7"),
         ("ASYNCWORKER_AMQP_DEFAULT_HEARTBEAT", "17"),
         ("ASYNCWORKER_AMQP_DEFAULT_VHOST", &vhost),

@@ -18,10 +18,11 @@ async fn main() -> Result<(), asyncworker::Error> {
     let route = Route::amqp([queue]).name("route-of-worker");
     let bulks = RouteOptions::new().bulk_size(500).prefetch(1000).concurrency(1).bulk_flush_interval(LONG);
     let app = match scenario.as_str() {
-        // Takes its time, and ends.
+        // Ends when it is told to, by a line.
         "slow" => app.connect(amqp).route(route.options(bulks).handler(async |batch: Batch<Message>| {
             println!("start {}", batch.len());
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            let line = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+            line.await.expect("a thread").expect("a line");
             println!("end {}", batch.len());
         })),
         // As quick as it can be.
