@@ -24,8 +24,8 @@ async fn order(publisher: Publisher, Json(order): Json<Order>) -> Result<StatusC
 
 #[app::route("orders")]
 async fn index(State(handled): State<Handled>, Body(order): Body<Order>) {
-    println!("order {}", order.id);
     handled.send_modify(|handled| *handled += 1);
+    println!("order {}", order.id);
 }
 
 #[app::get("/handled/{base}")]
