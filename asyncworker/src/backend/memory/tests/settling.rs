@@ -238,7 +238,7 @@ async fn virtual_hosts_are_apart() {
     assert_eq!(open(&broker.clone().prefetch(7)).default_prefetch(), 7);
 }
 
-/// Not a benchmark: it fails only when a message costs what no broker in memory should.
+/// Not a benchmark: it fails only when a message costs what no broker in memory should, on whatever machine.
 #[tokio::test]
 async fn hundreds_of_thousands_of_messages_are_no_matter() {
     const MESSAGES: u64 = 300_000;
@@ -255,5 +255,5 @@ async fn hundreds_of_thousands_of_messages_are_no_matter() {
     }
     assert_eq!(broker.settled("q", 300_000).await.len(), 300_000);
     let elapsed = before.elapsed();
-    assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
+    assert!(elapsed < Duration::from_secs(120), "{elapsed:?}");
 }

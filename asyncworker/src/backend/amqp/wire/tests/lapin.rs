@@ -16,7 +16,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The broker's end of a connection.
 pub(super) struct Broker<S = DuplexStream> {
@@ -178,6 +178,16 @@ async fn soon(consumer: &mut Consumer) -> Option<Option<::lapin::Result<::lapin:
     tokio::time::timeout(Duration::from_millis(200), consumer.next()).await.ok()
 }
 
+/// lapin has a thread of its own, which may tell a consumer first.
+async fn until_lost(connection: &Connection) {
+    let lost = async {
+        while connection.status().connected() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, lost).await.expect("the connection is lost");
+}
+
 #[tokio::test]
 async fn a_consumers_stream_gives_no_deliveries_and_ends_when_the_broker_cancels() {
     let mut bench = bench(0).await;
@@ -311,12 +321,7 @@ async fn steady_deliveries_keep_a_connection_alive() {
 #[tokio::test]
 async fn a_connection_that_gives_nothing_is_given_up() {
     let bench = bench(1).await;
-    let lost = async {
-        while bench.connection.status().connected() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, lost).await.unwrap();
+    until_lost(&bench.connection).await;
 }
 
 #[tokio::test]
@@ -348,7 +353,7 @@ async fn lapin_gives_up_the_connection_over_a_frame_that_has_no_place() {
     bench.broker.send(&[deliver(1, 2, "", "a"), AMQPFrame::Body(1, vec![1])]).await;
     let ended = tokio::time::timeout(LIMIT, bench.consumer.next()).await.unwrap();
     assert!(matches!(ended, None | Some(Err(_))), "{ended:?}");
-    assert!(!bench.connection.status().connected());
+    until_lost(&bench.connection).await;
     // Whatever it sends before.
     let mut sink = tokio::io::sink();
     let end = tokio::io::copy(&mut bench.broker.socket, &mut sink);
@@ -361,5 +366,5 @@ async fn the_end_of_the_socket_is_the_end_of_the_connection() {
     drop(broker);
     let ended = tokio::time::timeout(LIMIT, consumer.next()).await.unwrap();
     assert!(matches!(ended, None | Some(Err(_))), "{ended:?}");
-    assert!(!connection.status().connected());
+    until_lost(&connection).await;
 }
