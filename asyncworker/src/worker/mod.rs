@@ -32,8 +32,10 @@ use crate::route::Policy;
 use crate::throttle::Throttle;
 use run::Shared;
 use state::State;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
@@ -127,18 +129,32 @@ impl Worker {
                 continue;
             }
             let wake_at = state.wake_at(settle_at);
-            // Set for a later time it wakes once too often, which is cheaper than to set it at every pass.
-            if let Some(at) = wake_at.filter(|at| *at < timer.deadline() || timer.is_elapsed()) {
+            // What is set already is put off to where it may be needed again, which wakes nobody. To set it anew wakes
+            // the thread that waits for input, and so does a timer that fires.
+            let put_off = (!timer.is_elapsed()).then(|| timer.deadline().max(state.rested_at));
+            let next = [wake_at, put_off].into_iter().flatten().min();
+            if let Some(at) = next.filter(|at| *at != timer.deadline() || timer.is_elapsed()) {
                 timer.as_mut().reset(at);
             }
+            let mut polls = 0;
             tokio::select! {
                 biased;
+                // Never ready.
+                () = poll_fn(|_| {
+                    polls += 1;
+                    Poll::Pending
+                }) => {}
                 () = stop.abandon.cancelled() => break,
                 () = stop.drain.cancelled(), if !state.draining => state.drain(),
+                // Before those that would then wake this task while it runs, and with it another thread.
+                () = std::future::ready(()), if state.can_start() => {}
                 Some(signal) = inbox.recv() => first = Some(signal),
                 Some(ended) = state.runs.join_next_with_id() => state.ended(ended),
                 () = &mut timer, if wake_at.is_some() => {}
-                () = std::future::ready(()), if state.can_start() => {}
+            }
+            // It has waited, and so others had their turn.
+            if polls > 1 {
+                state.turn = Turn::default();
             }
         }
         state.finish()

@@ -49,7 +49,7 @@ pub(super) struct State {
     /// Read once a pass, and after each run in place.
     pub(super) now: Instant,
     /// When less than half the prefetch may be settled again.
-    rested_at: Instant,
+    pub(super) rested_at: Instant,
     pub(super) draining: bool,
     frames: Vec<Frame>,
 }

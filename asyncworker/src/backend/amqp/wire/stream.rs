@@ -98,7 +98,7 @@ async fn read(mut socket: Read, wire: &Wire, pipe: &Writer, turn: &Turn) -> io::
     loop {
         let read = match walker.next(SMALLEST_READ) {
             Some(mut body) => {
-                let read = in_turn(turn, socket.read_buf(&mut body)).await?;
+                let read = in_turn(turn, &mut reads, socket.read_buf(&mut body)).await?;
                 walker.filled(read);
                 read
             }
@@ -108,7 +108,7 @@ async fn read(mut socket: Read, wire: &Wire, pipe: &Writer, turn: &Turn) -> io::
                     // Into the same chunk again, where no body is a slice of it any more.
                     input.reserve(least.max(CHUNK.saturating_sub(input.len())));
                 }
-                in_turn(turn, socket.read_buf(&mut input)).await?
+                in_turn(turn, &mut reads, socket.read_buf(&mut input)).await?
             }
         };
         if read == 0 {
@@ -131,19 +131,25 @@ async fn read(mut socket: Read, wire: &Wire, pipe: &Writer, turn: &Turn) -> io::
             pulse = now;
             pipe.write(&mut passed).await;
         }
-        reads += 1;
-        if reads % READS_IN_A_ROW == 0 {
+        if reads >= READS_IN_A_ROW {
+            reads = 0;
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Reads, and notes that the task has its turn.
-async fn in_turn(turn: &Turn, reading: impl Future<Output = io::Result<usize>>) -> io::Result<usize> {
+/// Reads, and notes that the task has its turn. Counts the reads since others had theirs.
+async fn in_turn(
+    turn: &Turn,
+    reads: &mut usize,
+    reading: impl Future<Output = io::Result<usize>>,
+) -> io::Result<usize> {
     let mut reading = std::pin::pin!(reading);
     std::future::poll_fn(|cx| {
         turn.comes(cx);
-        reading.as_mut().poll(cx)
+        let read = reading.as_mut().poll(cx);
+        *reads = if read.is_pending() { 0 } else { *reads + 1 };
+        read
     })
     .await
 }
