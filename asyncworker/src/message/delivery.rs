@@ -174,7 +174,8 @@ enum Entries {
 }
 
 impl Bulk {
-    /// A bulk of these, in the room of one that has ended if there is such.
+    /// A bulk of these, in the room of one that has ended if there is such: unless its handler has left a message to
+    /// somebody.
     pub(crate) fn new(
         room: Option<Self>,
         route: &Arc<str>,
@@ -184,6 +185,7 @@ impl Bulk {
         if let Some(mut bulk) = room
             && let Some(Shared { entries: Entries::Many(many), .. }) = Arc::get_mut(&mut bulk.shared)
         {
+            many.clear();
             many.extend(entries);
             return bulk;
         }
@@ -207,8 +209,8 @@ impl Bulk {
         Self { shared: Arc::new(Shared { route: Arc::clone(route), entries }) }
     }
 
-    /// Lets go of its messages when their handler has ended, and leaves its room to the next bulk of its route.
-    /// Nothing, where the handler has left a message to somebody.
+    /// Lets go of its messages when their handler has ended and no bulk takes its room at once. Nothing, where the
+    /// handler has left a message to somebody.
     pub(crate) fn into_room(mut self) -> Option<Self> {
         match &mut Arc::get_mut(&mut self.shared)?.entries {
             Entries::One([entry]) => entry.delivery = Delivery::default(),

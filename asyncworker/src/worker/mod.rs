@@ -116,6 +116,7 @@ impl Worker {
             while state.can_start() && ended < state.half() && !state.turn.is_over() {
                 ended += state.start_bulk();
             }
+            state.empty_room();
             state.shared.meter.tell(&mut state.counts);
             let settle_at = state.settle_when_due();
             state.tell_progress();

@@ -233,7 +233,12 @@ impl State {
                 open.tally.concluded(entry, action);
             }
         }
-        self.room.bulk = bulk.into_room();
+        self.room.bulk = Some(bulk);
+    }
+
+    /// Lets go of the messages of the bulk that has ended last: the one after it would have replaced them.
+    pub(super) fn empty_room(&mut self) {
+        self.room.bulk = self.room.bulk.take().and_then(Bulk::into_room);
     }
 
     /// Settles what has ended when it is time, or else says when that is.
