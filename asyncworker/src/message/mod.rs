@@ -148,7 +148,7 @@ static UNDECODABLE: Throttle = Throttle::new();
 
 /// Decodes the body of an entry, and notes on the entry when that fails.
 pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, DecodeError> {
-    serde_json::from_slice(&entry.delivery.body).map_err(|error| {
+    from_json(&entry.delivery.body).map_err(|error| {
         let error = DecodeError {
             queue: Arc::clone(&entry.origin.queue),
             length: entry.delivery.body.len(),
@@ -166,6 +166,18 @@ pub(crate) fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, DecodeErro
         }
         error
     })
+}
+
+/// Of a small body the whole is checked for UTF-8 first, which costs less than to check each of its strings. What is
+/// wrong with one is the parser's to say.
+fn from_json<T: DeserializeOwned>(body: &[u8]) -> serde_json::Result<T> {
+    const SMALL: usize = 1024;
+    if body.len() <= SMALL
+        && let Ok(text) = std::str::from_utf8(body)
+    {
+        return serde_json::from_str(text);
+    }
+    serde_json::from_slice(body)
 }
 
 impl<T> fmt::Debug for Message<T> {
@@ -206,5 +218,33 @@ impl fmt::Display for DecodeError {
 impl StdError for DecodeError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&*self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::from_json;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    struct Named {
+        #[allow(dead_code, reason = "its Debug is compared")]
+        name: String,
+    }
+
+    #[test]
+    fn a_small_body_decodes_and_fails_as_one_that_is_read_as_octets() {
+        let bodies: [&[u8]; 6] = [
+            "{\"name\": \"Jürgen\"}".as_bytes(),
+            b"{\"name\": \"\\u00fc\"}",
+            b"{\"name\": \"a\xff\"}",
+            b"{\"name\": \"a\", \"unknown\": \"\xff\"}",
+            b"{\n\"name\": 7}\xff",
+            b"{\"name\": ",
+        ];
+        let text = |result: serde_json::Result<Named>| format!("{result:?}");
+        for body in bodies {
+            assert_eq!(text(from_json(body)), text(serde_json::from_slice(body)), "{}", body.escape_ascii());
+        }
     }
 }
