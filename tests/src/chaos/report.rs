@@ -67,6 +67,7 @@ pub struct Report {
     pub(super) longest_gap: Duration,
     pub(super) memory: Memory,
     pub(super) drains: Vec<Duration>,
+    pub(super) starved: usize,
     pub problems: Vec<String>,
 }
 
@@ -182,6 +183,7 @@ impl fmt::Display for Report {
                 format!("{:.1}, {:.1}", self.memory.peak as f64 / 1024.0, self.memory.bound() as f64 / 1024.0)
             }),
             ("drains, the longest (s)", format!("{}, {}", self.drains.len(), seconds(drains))),
+            ("channels given up because messages waited and none came", self.starved.to_string()),
         ] {
             writeln!(f, "| {what} | {value} |")?;
         }

@@ -149,6 +149,7 @@ fn told(
         longest_gap: books.longest_gap(),
         memory: stage.memory,
         drains: stage.drains.clone(),
+        starved: stage.starved(),
         problems: stage.problems.clone(),
     }
 }

@@ -56,6 +56,8 @@ pub(super) struct Stage {
     program: PathBuf,
     arguments: [String; 5],
     lives: u64,
+    /// Channels that earlier lives of the worker gave up because they starved.
+    starved: usize,
     /// Messages that the checker's own hand put into the main queue, to be dead-lettered.
     pub(super) foreign: u64,
     pub(super) memory: Memory,
@@ -168,6 +170,7 @@ impl Stage {
             program: plan.programs.worker,
             arguments,
             lives: 0,
+            starved: 0,
             foreign: 0,
             memory: Memory::default(),
             drains: Vec::new(),
@@ -283,7 +286,13 @@ impl Stage {
     /// Starts the worker's next life, after the end of this one.
     pub(super) fn restart_worker(&mut self) {
         self.lives += 1;
+        self.starved = self.starved();
         self.worker = start_worker(&self.program, &self.arguments, self.lives, &mut self.random);
+    }
+
+    /// How many channels the worker gave up because messages waited and none came.
+    pub(super) fn starved(&self) -> usize {
+        self.starved + self.worker.printed().matches("it starves: ").count()
     }
 
     /// Notes the worker's memory.
