@@ -139,7 +139,7 @@ async fn probes_and_metrics_are_served_while_services_start_and_endpoints_ask_to
 
 #[tokio::test]
 async fn a_client_that_is_slow_with_its_head_is_cut_off_and_so_is_one_that_says_nothing_more() {
-    let (running, address) = start(settings().header_read_timeout(SOON)).await;
+    let (running, address) = start(settings().header_read_timeout(5 * SOON)).await;
     let mut slow = Http::connect(address).await;
     slow.send("GET / HTTP/1.1\r\nhost: te").await;
     let mut quiet = Http::connect(address).await;

@@ -337,13 +337,14 @@ async fn defect_15_silence_drops_no_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_silent_for_longer_than_it_may_be_is_asked_again() {
-    const SHORT: Duration = Duration::from_millis(200);
+    // And yet longer than a busy machine takes over a comment.
+    const SHORT: Duration = Duration::from_millis(1_500);
     let server = EventServer::start(|request| match (&*request.path, request.number) {
         ("/no-answer", 0) => Reply::stream().pause(Duration::ZERO).hold(),
         ("/silent", 0) => Reply::stream().send("id:1\ndata:1\n\n").hold(),
         // A comment now and then is enough.
         ("/comments", 0) => {
-            let reply = (0..20).fold(Reply::stream(), |reply, _| reply.pause(SHORT / 4).send(":\n"));
+            let reply = (0..20).fold(Reply::stream(), |reply, _| reply.pause(SHORT / 10).send(":\n"));
             reply.send("data:kept\n\n").hold()
         }
         ("/comments", _) => Reply::stream().send("data:lost\n\n").hold(),
