@@ -305,7 +305,7 @@ impl Node {
             fs::create_dir_all(&folder).map_err(Failure::on("create the folder", &folder))?;
         }
         let port = self.amqp_port;
-        // What RabbitMQ advises where queues are replicated: nodes that have parted and go on never come together by themselves.
+        // What RabbitMQ advises where queues are replicated, so that no node goes on beside the others.
         let partitions = if self.in_cluster { "cluster_partition_handling = pause_minority\n" } else { "" };
         let configuration = format!(
             "# Written by `cargo xtask broker start`.\n\

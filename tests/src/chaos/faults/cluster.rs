@@ -1,6 +1,7 @@
 //! The faults of three nodes with quorum queues.
 
 use super::Struck;
+use crate::Node;
 use crate::chaos::stage::{LIMIT, Stage};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -9,14 +10,18 @@ use std::time::{Duration, Instant};
 const FROZEN: Duration = Duration::from_secs(12);
 
 /// How long the nodes have to be whole before they count as so: one that was stopped finds out only afterwards that the
-/// others have given it up, and then restarts.
+/// others have given it up.
 const WHOLE: Duration = Duration::from_secs(3);
+
+/// How long they may take to come together by themselves.
+const PARTED: Duration = Duration::from_secs(20);
 
 impl Stage {
     /// Waits until each node has all the others again. Until then queues may change their leader, and give out again what
-    /// is being handled.
-    async fn whole(&mut self) {
-        let end = Instant::now() + LIMIT;
+    /// is being handled. Those that were frozen for so long that the others have given them up stay apart, and are
+    /// restarted then, as RabbitMQ's guide to network partitions asks of an operator.
+    async fn whole(&mut self, mut frozen: Vec<Node>) {
+        let began = Instant::now();
         let mut since = None;
         while since.is_none_or(|since: Instant| since.elapsed() < WHOLE) {
             let mut whole = true;
@@ -25,7 +30,12 @@ impl Stage {
                 whole &= status.is_ok_and(|status| is_whole(&status, self.nodes.len()));
             }
             since = if whole { since.or_else(|| Some(Instant::now())) } else { None };
-            if Instant::now() > end {
+            if began.elapsed() > PARTED {
+                for node in frozen.drain(..) {
+                    node.control("restart").await;
+                }
+            }
+            if began.elapsed() > LIMIT {
                 return self.problem(format!("not within {} s: the nodes are one cluster", LIMIT.as_secs()));
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -61,13 +71,15 @@ impl Stage {
         let line = self.ledger.read().line();
         self.wait("the others go on", LIMIT, |stage| stage.ledger.read().last_accepted() > line + 500).await;
         let recovery = Some(since.elapsed());
+        let mut frozen = Vec::new();
         if verb == "pause" {
             tokio::time::sleep(FROZEN.saturating_sub(since.elapsed())).await;
             node.control("resume").await;
+            frozen.push(node);
         } else {
             node.control("start").await;
         }
-        self.whole().await;
+        self.whole(frozen).await;
         self.end(begun, false).await;
         Struck { faults: vec![begun.fault], recovery, noticed: None }
     }
@@ -90,14 +102,15 @@ impl Stage {
             tokio::time::sleep(FROZEN.saturating_sub(since.elapsed())).await;
         }
         let back = if verb == "pause" { "resume" } else { "start" };
-        for node in others {
-            self.nodes[node].control(back).await;
+        for node in &others {
+            self.nodes[*node].control(back).await;
         }
         let line = self.ledger.read().line();
         let since = Instant::now();
         self.wait("messages are handled again", LIMIT, |stage| stage.ledger.read().last_accepted() > line).await;
         let recovery = Some(since.elapsed());
-        self.whole().await;
+        let frozen = if verb == "pause" { others } else { Vec::new() };
+        self.whole(frozen.into_iter().map(|node| self.nodes[node].clone()).collect()).await;
         self.end(begun, false).await;
         Struck { faults: vec![begun.fault], recovery, noticed: None }
     }
