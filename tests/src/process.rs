@@ -2,6 +2,7 @@
 
 use crate::until;
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -28,9 +29,11 @@ pub fn example(name: &str) -> PathBuf {
     program
 }
 
-/// A child process with everything it prints. Dropped, it is killed.
+/// A child process with everything it prints. Dropped, it is killed; and it is when the test's own process is.
 pub struct Worker {
     child: Child,
+    /// `None` once it has ended.
+    watcher: Option<Watcher>,
     input: Option<ChildStdin>,
     printed: Arc<Mutex<Vec<u8>>>,
     reader: Option<JoinHandle<()>>,
@@ -66,10 +69,11 @@ impl Worker {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         // It has the end that is written to; where only the child has it, there is an end to what is read.
         drop(command);
+        let watcher = child.id().map(Watcher::of);
         let (input, printed) = (child.stdin.take(), Arc::default());
         let output = Receiver::from_owned_fd(output.into()).expect("a pipe");
         let reader = Some(tokio::spawn(read(output, Arc::clone(&printed))));
-        Self { child, input, printed, reader }
+        Self { child, watcher, input, printed, reader }
     }
 
     /// Its standard input, once.
@@ -107,6 +111,7 @@ impl Worker {
         let ended = timeout(limit, self.child.wait()).await;
         let status =
             ended.unwrap_or_else(|_| panic!("it did not end within {limit:?}; it printed\n{}", self.printed()));
+        self.watcher = None;
         if let Some(reader) = self.reader.take() {
             let _ = reader.await;
         }
@@ -139,5 +144,24 @@ async fn read(mut from: Receiver, to: Arc<Mutex<Vec<u8>>>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut buffer).await {
         to.lock().unwrap().extend_from_slice(&buffer[..length]);
+    }
+}
+
+/// A shell that kills a process when this one is gone without a word: however it ends, the system closes the shell's input.
+struct Watcher(std::process::Child);
+
+impl Watcher {
+    fn of(process: u32) -> Self {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "read -r _ || kill -KILL \"$0\"", &process.to_string()]).stdin(Stdio::piped());
+        Self(shell.stdout(Stdio::null()).spawn().expect("a shell"))
+    }
+}
+
+impl Drop for Watcher {
+    /// The word.
+    fn drop(&mut self) {
+        let _ = self.0.stdin.take().map(|mut input| input.write_all(b"\n"));
+        let _ = self.0.wait();
     }
 }

@@ -174,3 +174,19 @@ async fn defect_07_a_shutdown_hook_that_makes_trouble_holds_nothing_up_and_is_to
         assert!(last.is_some() && last < first, "{scenario}: {printed}");
     }
 }
+
+#[tokio::test]
+async fn what_a_test_started_ends_when_the_test_is_killed() {
+    let mut test = Worker::start(WORKER, ["starts", "amqp://127.0.0.1:1", "nothing"], &[]);
+    test.until_printed(" is started").await;
+    let printed = test.printed();
+    let pid = printed.lines().find_map(|line| line.strip_suffix(" is started")).unwrap();
+    let runs = || {
+        let state = std::process::Command::new("ps").args(["-o", "stat=", "-p", pid]).output().expect("ps").stdout;
+        !matches!(state.trim_ascii().first(), None | Some(b'Z'))
+    };
+    assert!(runs());
+    test.signal("KILL").await;
+    test.end(LIMIT).await;
+    until("it has ended", LIMIT, || !runs()).await;
+}

@@ -112,6 +112,13 @@ async fn main() -> Result<(), asyncworker::Error> {
                 })
         }
         "service-lasting" => app.service(Lasting),
+        // As a test does.
+        "starts" => {
+            let lasting = tests::Worker::start(std::env::current_exe().unwrap(), ["service-lasting", url, queue], &[]);
+            lasting.until_printed("service ready").await;
+            println!("{} is started", lasting.pid());
+            std::future::pending().await
+        }
         unknown => panic!("no scenario {unknown}"),
     };
     app.on_startup(|_| async {
