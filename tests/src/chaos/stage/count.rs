@@ -27,7 +27,8 @@ impl Stage {
         while still < 20 && Instant::now() < end {
             tokio::time::sleep(Duration::from_millis(50)).await;
             let now = (counted.ready(&queue).await, counted.ready(&dead).await, self.ledger.read().line());
-            still = if now == last && now.0 == 0 { still + 1 } else { 0 };
+            let none = now.0 == 0 && self.ledger.read().flow().1 == 0;
+            still = if now == last && none { still + 1 } else { 0 };
             last = now;
         }
         if self.worker.runs() {
