@@ -6,12 +6,11 @@ use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
-use std::sync::Mutex;
-use std::thread;
 
 use crate::broker::exit_code;
 use crate::failure::{Failure, Result};
 use crate::packages::{self, Package};
+use crate::processors;
 use crate::workspace::{cargo, on_path, root, target_folder, variable};
 
 const TARGETS: [&str; 5] = ["reader", "properties", "events", "window", "bucket"];
@@ -83,26 +82,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<ExitCode> {
     if let Some(file) = options.replay {
         return fuzzer.replay(options.targets[0], file);
     }
-    // As many at a time as there are processors.
-    let waiting = Mutex::new(options.targets.iter());
-    let failures = Mutex::new(Vec::new());
-    let processors = thread::available_parallelism().map_or(1, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..processors.min(options.targets.len()) {
-            scope.spawn(|| {
-                loop {
-                    let next = waiting.lock().ok().and_then(|mut waiting| waiting.next());
-                    let Some(name) = next else { return };
-                    if let Err(failure) = fuzzer.fuzz(name, &options)
-                        && let Ok(mut failures) = failures.lock()
-                    {
-                        failures.push(failure);
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().unwrap_or_default();
+    let fuzzed = processors::on_all(&options.targets, |name| fuzzer.fuzz(name, &options));
+    let failures: Vec<Failure> = fuzzed.into_iter().filter_map(Result::err).collect();
     for failure in &failures {
         eprintln!("xtask: {failure}");
     }

@@ -24,6 +24,7 @@ mod lowest;
 mod msrv;
 mod packages;
 mod process;
+mod processors;
 mod test_run;
 mod workspace;
 

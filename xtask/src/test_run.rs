@@ -12,7 +12,7 @@ use crate::browser;
 use crate::failure::{Failure, Result};
 use crate::lock::{Lock, is_held_by};
 use crate::process::{Process, in_own_group};
-use crate::workspace::{node_folder, root, variable};
+use crate::workspace::{cargo, node_folder, root, variable};
 
 /// The hidden task that cleans up after a run that was interrupted.
 pub(crate) const WATCH: &str = "watch-test-run";
@@ -77,8 +77,7 @@ fn cargo_test(
     arguments: &[&str],
 ) -> Result<ExitStatus> {
     eprintln!("xtask: cargo test {}", arguments.join(" "));
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo();
     command.arg("test").args(arguments).current_dir(root());
     command.env(broker::URL, url).env(broker::TEST_BROKER, control).env(broker::FOLDER, folder);
     command.envs(browser.iter().map(|(variable, program)| (variable, program)));
