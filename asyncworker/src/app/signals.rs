@@ -89,23 +89,42 @@ const INTERRUPT: Signal = Signal { name: "SIGINT", number: 2 };
 
 #[cfg(unix)]
 struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    received: tokio::sync::mpsc::UnboundedReceiver<Signal>,
 }
 
 #[cfg(unix)]
 impl Signals {
+    /// On a thread of its own: a handler that blocks the only thread of its runtime, as there is on one processor, keeps
+    /// the runtime from hearing of signals.
     fn listen() -> Result<Self, Error> {
         use tokio::signal::unix::{SignalKind, signal};
-        let listen =
-            |kind| signal(kind).map_err(|error| Error::configuration("cannot listen for signals").because(error));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+        let cannot = |error| Error::configuration("cannot listen for signals").because(error);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(cannot)?;
+        let listen = |kind| {
+            let _here = runtime.enter();
+            signal(kind).map_err(cannot)
+        };
+        let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let (told, received) = tokio::sync::mpsc::unbounded_channel();
+        let listening = async move {
+            loop {
+                let signal = tokio::select! {
+                    _ = interrupt.recv() => INTERRUPT,
+                    _ = terminate.recv() => Signal { name: "SIGTERM", number: 15 },
+                    () = told.closed() => return,
+                };
+                let _ = told.send(signal);
+            }
+        };
+        let thread = std::thread::Builder::new().name("asyncworker-signals".into());
+        thread.spawn(move || runtime.block_on(listening)).map_err(cannot)?;
+        Ok(Self { received })
     }
 
     async fn next(&mut self) -> Signal {
-        tokio::select! {
-            _ = self.interrupt.recv() => INTERRUPT,
-            _ = self.terminate.recv() => Signal { name: "SIGTERM", number: 15 },
+        match self.received.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
         }
     }
 }
