@@ -55,8 +55,12 @@ pub struct RouteStatus {
     pub last_settled: Option<Duration>,
 }
 
-fn in_seconds<S: Serializer>(ago: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
-    ago.map(|ago| ago.as_secs_f64()).serialize(serializer)
+/// A time, be there one or not, as a number of seconds.
+pub(crate) fn in_seconds<S: Serializer>(
+    time: &(impl Into<Option<Duration>> + Copy),
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    (*time).into().map(|time| time.as_secs_f64()).serialize(serializer)
 }
 
 /// What a consumer does at one moment.

@@ -65,12 +65,16 @@ pub(super) fn open(
 /// Those that a route of this protocol may mean that names none. A broker that serves events, too, stands in for a server of
 /// events, and is not meant where there is one.
 fn candidates(protocol: Protocol, connections: &[NamedBackend]) -> Vec<usize> {
-    let serves = |place: usize, protocol| connections[place].backend.serves(protocol);
-    let mut places: Vec<usize> = (0..connections.len()).filter(|place| serves(*place, protocol)).collect();
-    if protocol == Protocol::Sse && places.iter().any(|place| !serves(*place, Protocol::Amqp)) {
-        places.retain(|place| !serves(*place, Protocol::Amqp));
+    let mut places = serving(protocol, connections);
+    let is_broker = |place: &usize| connections[*place].backend.serves(Protocol::Amqp);
+    if protocol == Protocol::Sse && !places.iter().all(is_broker) {
+        places.retain(|place| !is_broker(place));
     }
     places
+}
+
+fn serving(protocol: Protocol, connections: &[NamedBackend]) -> Vec<usize> {
+    (0..connections.len()).filter(|place| connections[*place].backend.serves(protocol)).collect()
 }
 
 /// The connection of this name, or the only candidate.
@@ -81,15 +85,14 @@ pub(super) fn choose(
     whose: &str,
 ) -> Result<usize, Error> {
     let serves = protocol.serves();
-    let of_it = |place: &usize| connections[*place].backend.serves(protocol);
-    let places: Vec<usize> = (0..connections.len()).filter(of_it).collect();
+    let places = serving(protocol, connections);
     let known = || {
         let names: Vec<_> = places.iter().filter_map(|place| connections[*place].name.as_deref()).collect();
         if names.is_empty() { "none has a name".to_owned() } else { format!("there are `{}`", names.join("`, `")) }
     };
     let wrong = match (name, &candidates(protocol, connections)[..]) {
         (Some(name), _) => match connections.iter().position(|known| known.name.as_deref() == Some(name)) {
-            Some(place) if of_it(&place) => return Ok(place),
+            Some(place) if places.contains(&place) => return Ok(place),
             Some(_) => format!("the connection `{name}` has no {serves}; of those that have, {}", known()),
             None => format!("the app has no connection named `{name}`; {}", known()),
         },

@@ -88,14 +88,13 @@ impl TestSocket {
         });
         // Both end with the connection, or when it is no longer one of HTTP.
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(far), service).with_upgrades());
-        let mut answer = match client::conn::http1::handshake(TokioIo::new(near)).await {
-            Ok((mut requests, connection)) => {
-                tokio::spawn(connection.with_upgrades());
-                match requests.send_request(request).await {
-                    Ok(answer) => answer,
-                    Err(error) => panic!("the request is not answered: {error}"),
-                }
-            }
+        let asked = async {
+            let (mut requests, connection) = client::conn::http1::handshake(TokioIo::new(near)).await?;
+            tokio::spawn(connection.with_upgrades());
+            requests.send_request(request).await
+        };
+        let mut answer = match asked.await {
+            Ok(answer) => answer,
             Err(error) => panic!("the request is not answered: {error}"),
         };
         if answer.status() != StatusCode::SWITCHING_PROTOCOLS {

@@ -1,7 +1,8 @@
 //! What tasks do, and why one cannot be had.
 
 use super::Tasks;
-use serde::{Deserialize, Serialize, Serializer};
+use crate::status::in_seconds;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt;
 use std::io;
@@ -50,10 +51,6 @@ pub struct TaskStatus {
     /// How long ago it was started; as JSON in seconds.
     #[serde(serialize_with = "in_seconds")]
     pub age: Duration,
-}
-
-fn in_seconds<S: Serializer>(age: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(age.as_secs_f64())
 }
 
 /// What a task runs on.

@@ -14,7 +14,7 @@ pub(super) struct Lane {
 
 /// A channel that is there, of one epoch.
 pub(super) struct Open {
-    lane: usize,
+    pub(super) lane: usize,
     pub(super) epoch: u64,
     settler: Arc<dyn Settler>,
     pub(super) window: Window,

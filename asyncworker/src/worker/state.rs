@@ -256,8 +256,13 @@ impl State {
         usize::from(self.shared.policy.prefetch).div_ceil(2)
     }
 
+    /// The channels that are there.
+    fn opened(&self) -> impl Iterator<Item = &Open> {
+        self.lanes.iter().filter_map(|lane| lane.open.as_ref())
+    }
+
     pub(super) fn concluded(&self) -> impl Iterator<Item = usize> {
-        self.lanes.iter().filter_map(|lane| lane.open.as_ref()).map(|open| open.window.concluded())
+        self.opened().map(|open| open.window.concluded())
     }
 
     fn settle(&mut self, how: impl Fn(&mut Window, &mut Vec<Frame>)) {
@@ -270,10 +275,10 @@ impl State {
     }
 
     pub(super) fn tell_progress(&self) {
-        for (lane, open) in self.lanes.iter().enumerate().filter_map(|(at, lane)| Some((at, lane.open.as_ref()?))) {
-            self.progress.rests_at(lane, open.window.rests_at());
+        for open in self.opened() {
+            self.progress.rests_at(open.lane, open.window.rests_at());
         }
-        let windows = || self.lanes.iter().filter_map(|lane| lane.open.as_ref()).map(|open| &open.window);
+        let windows = || self.opened().map(|open| &open.window);
         let unsettled = windows().map(Window::outstanding).sum();
         self.progress.unsettled(unsettled, windows().filter_map(Window::oldest), self.now);
     }

@@ -5,7 +5,6 @@ use super::*;
 use crate::{Amqp, App, Message, Route, Running, State};
 use amq_protocol::protocol::queue;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;

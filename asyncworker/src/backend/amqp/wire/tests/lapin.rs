@@ -13,10 +13,8 @@ use amq_protocol::protocol::{channel, confirm, connection};
 use async_compat::Compat;
 use futures_util::StreamExt;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// The broker's end of a connection.
 pub(super) struct Broker<S = DuplexStream> {

@@ -21,9 +21,13 @@ use crate::worker::Signal;
 use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame};
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic};
 use bytes::{BufMut, BytesMut};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 const FRAME_MAX: usize = 131_072;
+
+/// How long anything may take that ought to happen soon, on a machine that is busy with other things.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// The octets of frames, as a broker would send them.
 fn octets<'a>(frames: impl IntoIterator<Item = &'a AMQPFrame>) -> Vec<u8> {

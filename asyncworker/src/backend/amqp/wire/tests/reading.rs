@@ -3,10 +3,7 @@
 use super::*;
 use crate::backend::amqp::wire::{Stream, Wire, frame::A_HEARTBEAT, split};
 use std::io;
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// lapin's stream and the broker's end of its socket, with channel 1 registered.
 fn connected() -> (Stream, DuplexStream, mpsc::UnboundedReceiver<Signal>) {

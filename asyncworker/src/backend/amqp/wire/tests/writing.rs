@@ -5,10 +5,9 @@ use crate::backend::amqp::wire::{Sender, Stream, Wire, frame::A_HEARTBEAT, settl
 use crate::worker::Frame;
 use amq_protocol::protocol::{channel, connection};
 use futures_util::FutureExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-const LIMIT: Duration = Duration::from_secs(60);
 const PROTOCOL: &[u8] = b"AMQP\0\0\x09\x01";
 
 /// lapin's stream, what sends on channel 1, and the broker's end of a socket that holds so many octets.
