@@ -208,6 +208,16 @@ async fn until_state(tab: &Tab, task: &str, expected: &str) {
     tab.until(&format!("{} === {expected:?}", state(task))).await;
 }
 
+async fn starts(tab: &Tab, task: &str) {
+    press(tab, task, "start").await;
+    until_state(tab, task, "running").await;
+}
+
+async fn stops(tab: &Tab, task: &str) {
+    press(tab, task, "stop").await;
+    until_state(tab, task, "cancelled").await;
+}
+
 async fn press(tab: &Tab, task: &str, button: &str) {
     tab.click(&format!(".task[data-task={task}] button.{button}")).await;
 }
@@ -256,8 +266,7 @@ async fn a_stopped_bar_stays_where_it_was() {
         bar("report")
     );
     tab.run(&note).await;
-    press(&tab, "report", "stop").await;
-    until_state(&tab, "report", "cancelled").await;
+    stops(&tab, "report").await;
     tab.record("frozen", &bar("report")).await;
     let stopped_at = tab.run("return window.stoppedAt").await.as_f64().unwrap();
     // Another task goes on meanwhile, and with each of its steps the page is shown all tasks.
@@ -274,14 +283,12 @@ async fn a_second_start_is_told_that_it_runs_already() {
     let desk = Desk::start().await;
     let browser = Browser::start().await;
     let tab = open(&browser, &desk, "tasks").await;
-    press(&tab, "report", "start").await;
-    until_state(&tab, "report", "running").await;
+    starts(&tab, "report").await;
     let run = run_of(&tab, "report").await;
     tab.record("runs", "document.querySelector('.task[data-task=report]').dataset.run").await;
     press(&tab, "report", "start").await;
     tab.until(&format!("{}.textContent.includes('runs already')", of_task("report", ".note"))).await;
-    press(&tab, "report", "stop").await;
-    until_state(&tab, "report", "cancelled").await;
+    stops(&tab, "report").await;
     assert_eq!(tab.recorded("runs").await, [json!(run)]);
 }
 
@@ -292,13 +299,10 @@ async fn start_stop_start_leaves_one_run() {
     let tab = open(&browser, &desk, "tasks").await;
     tab.record("runs", "document.querySelector('.task[data-task=report]').dataset.run || null").await;
     for _ in 0..2 {
-        press(&tab, "report", "start").await;
-        until_state(&tab, "report", "running").await;
-        press(&tab, "report", "stop").await;
-        until_state(&tab, "report", "cancelled").await;
+        starts(&tab, "report").await;
+        stops(&tab, "report").await;
     }
-    press(&tab, "report", "start").await;
-    until_state(&tab, "report", "running").await;
+    starts(&tab, "report").await;
     // Two that ran at once would pull the bar to and fro.
     tab.record("bar", &bar("report")).await;
     tab.until(&format!("{} >= 20", bar("report"))).await;
@@ -473,12 +477,9 @@ async fn no_page_has_an_error_in_the_console() {
     chats[1].enter("#text", "@ann lunch?").await;
     until_reads(&chats[0], "lunch?").await;
     let tasks = open(&of_ann, &desk, "tasks").await;
-    press(&tasks, "report", "start").await;
-    until_state(&tasks, "report", "running").await;
-    press(&tasks, "report", "stop").await;
-    until_state(&tasks, "report", "cancelled").await;
-    press(&tasks, "import", "start").await;
-    until_state(&tasks, "import", "running").await;
+    starts(&tasks, "report").await;
+    stops(&tasks, "report").await;
+    starts(&tasks, "import").await;
     press(&tasks, "import", "start").await;
     tasks.until(&format!("{}.textContent", of_task("import", ".note"))).await;
     tasks.until("document.querySelectorAll('.task[data-task=import] .results li').length >= 3").await;
@@ -504,8 +505,7 @@ async fn every_page_is_told_that_the_server_stops() {
     for path in ["", "tasks", "services"] {
         tabs.push(open(&browser, &desk, path).await);
     }
-    press(&tabs[2], "import", "start").await;
-    until_state(&tabs[2], "import", "running").await;
+    starts(&tabs[2], "import").await;
     for tab in &tabs {
         tab.record("notice", "document.querySelector('#notice').textContent").await;
     }

@@ -27,7 +27,11 @@ impl Bench {
     }
 
     fn worker(&self, scenario: &str) -> Worker {
-        Worker::start(WORKER, [scenario, &amqp_url(), &self.queue], &[])
+        self.worker_with(scenario, &[])
+    }
+
+    fn worker_with(&self, scenario: &str, environment: &[(&str, &str)]) -> Worker {
+        Worker::start(WORKER, [scenario, &amqp_url(), &self.queue], environment)
     }
 
     /// The worker has gone, and these are in the queue.
@@ -40,6 +44,15 @@ impl Bench {
         let left: Vec<String> = left.into_iter().map(|taken| taken.body).collect();
         assert_eq!(left, bodies.map(|number| number.to_string()).collect::<Vec<_>>());
     }
+}
+
+/// Told to end, it does when the 2 s of its handlers are over, and its code says that they had not ended.
+async fn is_given_up(mut worker: Worker) {
+    let told = Instant::now();
+    worker.signal("TERM").await;
+    let code = worker.end(LIMIT).await.code();
+    assert!(code.is_some_and(|code| code != 0), "{code:?} {}", worker.printed());
+    assert!(told.elapsed() < Duration::from_secs(2) + AT_ONCE, "{:?}", told.elapsed());
 }
 
 #[tokio::test]
@@ -79,13 +92,9 @@ async fn the_partial_bulk_is_handled_at_sigint() {
 #[tokio::test]
 async fn a_handler_that_never_ends_is_given_up_at_the_deadline_and_its_messages_go_back() {
     let bench = Bench::with("drain.never", 10).await;
-    let mut worker = bench.worker("never");
+    let worker = bench.worker("never");
     until("all handlers run", LIMIT, || worker.printed().matches("start 1").count() == 10).await;
-    let told = Instant::now();
-    worker.signal("TERM").await;
-    let code = worker.end(LIMIT).await.code();
-    assert!(code.is_some_and(|code| code != 0), "{code:?} {}", worker.printed());
-    assert!(told.elapsed() < Duration::from_secs(2) + AT_ONCE, "{:?}", told.elapsed());
+    is_given_up(worker).await;
     bench.left(0..10).await;
 }
 
@@ -151,14 +160,9 @@ async fn a_handler_that_blocks_its_thread_does_not_hold_the_exit() {
     // With the only thread of the runtime, as on one processor, and with one of several.
     for threads in ["1", "2"] {
         let bench = Bench::with("drain.blocks", 1).await;
-        let arguments = ["blocks", &amqp_url(), &bench.queue];
-        let mut worker = Worker::start(WORKER, arguments, &[("TOKIO_WORKER_THREADS", threads)]);
+        let worker = bench.worker_with("blocks", &[("TOKIO_WORKER_THREADS", threads)]);
         worker.until_printed("start\n").await;
-        let told = Instant::now();
-        worker.signal("TERM").await;
-        let code = worker.end(LIMIT).await.code();
-        assert!(code.is_some_and(|code| code != 0), "{code:?} {}", worker.printed());
-        assert!(told.elapsed() < Duration::from_secs(2) + AT_ONCE, "{:?}", told.elapsed());
+        is_given_up(worker).await;
         bench.left(0..1).await;
     }
 }

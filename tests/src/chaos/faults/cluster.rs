@@ -1,7 +1,6 @@
 //! The faults of three nodes with quorum queues.
 
 use super::Struck;
-use crate::Node;
 use crate::chaos::stage::{LIMIT, Stage};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -17,10 +16,22 @@ const WHOLE: Duration = Duration::from_secs(3);
 const PARTED: Duration = Duration::from_secs(20);
 
 impl Stage {
-    /// Waits until each node has all the others again. Until then queues may change their leader, and give out again what
-    /// is being handled. Those that were frozen for so long that the others have given them up stay apart, and are
-    /// restarted then, as RabbitMQ's guide to network partitions asks of an operator.
-    async fn whole(&mut self, mut frozen: Vec<Node>) {
+    /// Ends what was done to these nodes then.
+    async fn bring_back(&self, verb: &str, nodes: &[usize], since: Instant) {
+        let back = if verb == "pause" { "resume" } else { "start" };
+        if verb == "pause" {
+            tokio::time::sleep(FROZEN.saturating_sub(since.elapsed())).await;
+        }
+        for node in nodes {
+            self.nodes[*node].control(back).await;
+        }
+    }
+
+    /// Waits until each node has all the others again, after this was done to these. Until then queues may change their
+    /// leader, and give out again what is being handled. Nodes that were frozen for so long that the others have given them
+    /// up stay apart, and are restarted then, as RabbitMQ's guide to network partitions asks of an operator.
+    async fn whole(&mut self, verb: &str, nodes: &[usize]) {
+        let mut frozen = if verb == "pause" { nodes } else { &[] };
         let began = Instant::now();
         let mut since = None;
         while since.is_none_or(|since: Instant| since.elapsed() < WHOLE) {
@@ -31,8 +42,8 @@ impl Stage {
             }
             since = if whole { since.or_else(|| Some(Instant::now())) } else { None };
             if began.elapsed() > PARTED {
-                for node in frozen.drain(..) {
-                    node.control("restart").await;
+                for node in std::mem::take(&mut frozen) {
+                    self.nodes[*node].control("restart").await;
                 }
             }
             if began.elapsed() > LIMIT {
@@ -64,22 +75,14 @@ impl Stage {
     /// Ends or freezes the leader: the other two go on without it.
     pub(super) async fn leader(&mut self, verb: &str) -> Struck {
         let leader = self.leader_of_queue().await;
-        let node = self.nodes[leader].clone();
         let begun = self.begin().await;
-        node.control(verb).await;
+        self.nodes[leader].control(verb).await;
         let since = Instant::now();
         let line = self.ledger.read().line();
         self.wait("the others go on", LIMIT, |stage| stage.ledger.read().last_accepted() > line + 500).await;
         let recovery = Some(since.elapsed());
-        let mut frozen = Vec::new();
-        if verb == "pause" {
-            tokio::time::sleep(FROZEN.saturating_sub(since.elapsed())).await;
-            node.control("resume").await;
-            frozen.push(node);
-        } else {
-            node.control("start").await;
-        }
-        self.whole(frozen).await;
+        self.bring_back(verb, &[leader], since).await;
+        self.whole(verb, &[leader]).await;
         self.end(begun, false).await;
         Struck { faults: vec![begun.fault], recovery, noticed: None }
     }
@@ -98,19 +101,11 @@ impl Stage {
         self.insist(true);
         self.wait("publishes fail", LIMIT, |stage| stage.ledger.read().counts().failed() > failed).await;
         self.insist(false);
-        if verb == "pause" {
-            tokio::time::sleep(FROZEN.saturating_sub(since.elapsed())).await;
-        }
-        let back = if verb == "pause" { "resume" } else { "start" };
-        for node in &others {
-            self.nodes[*node].control(back).await;
-        }
-        let line = self.ledger.read().line();
+        self.bring_back(verb, &others, since).await;
         let since = Instant::now();
-        self.wait("messages are handled again", LIMIT, |stage| stage.ledger.read().last_accepted() > line).await;
+        self.works(0).await;
         let recovery = Some(since.elapsed());
-        let frozen = if verb == "pause" { others } else { Vec::new() };
-        self.whole(frozen.into_iter().map(|node| self.nodes[node].clone()).collect()).await;
+        self.whole(verb, &others).await;
         self.end(begun, false).await;
         Struck { faults: vec![begun.fault], recovery, noticed: None }
     }
